@@ -20,13 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from machine import busy_programs, describe_machine, hold_to_tier
 from serving_llama import LlamaServer
+from target_row import Row
 
 from luthier.catalogue import Catalogue
 from luthier.data.rendering.renderer import Renderer
@@ -44,25 +45,6 @@ from luthier.types.plain_settings import DEFAULT_BASE
 
 ADAPTERS, STREAMS, LONG, REGISTERED, KEPT = 4, 8, 1500, 200, 8
 OURS, PLAIN, LLAMA = "luthier", "transformers", "xllamacpp"
-
-
-@dataclass(frozen=True)
-class Row:
-    """`value` meets `target` when it is at least (`more`) or at most that. `note`: the figures behind it."""
-
-    title: str
-    target: float
-    value: float
-    note: str
-    more: bool = True
-
-    @property
-    def met(self) -> bool:
-        return self.value >= self.target if self.more else self.value <= self.target
-
-    def __str__(self) -> str:
-        target = f"{'>=' if self.more else '<='} {self.target:g}"
-        return f"{self.title:60}{target:>8}{self.value:8.3g}  {'met' if self.met else 'MISSED':8}{self.note}"
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""Training throughput, against TRL's SFTTrainer and against the CPU's matrix product rate.
+"""Training throughput, against TRL's SFTTrainer and against what the CPU's matrix products alone would allow.
 
     python benchmarks/training.py                       # ordinary chats, then function calls with definitions
     python benchmarks/training.py --case growth         # ten times the examples: time and memory
@@ -6,11 +6,14 @@
 
 Both sides have the same base model, adapter weights, examples, order, batches, optimizer and learning rates, and the
 same interpreter's torch and transformers. Runs alternate. TRL is installed once, into its own environment in the
-cache folder. Tokens per second count the tokens of the examples (a shared prefix in each of them), without the first
-step. `--exact` also runs TRL in float32, once, for its losses. `--beside N` also runs Luthier beside N programs that
-compute in one thread each, at the nice value that the trainer gives itself, in turns with the runs without them.
-`--tier` holds both sides to a lower CPU tier.
-Prints a table, writes `training-CASE.json` and the loss curves, `training-CASE.svg`.
+cache folder, and computes in the dtype that this CPU multiplies faster. Tokens per second count the tokens of the
+examples (a shared prefix in each of them), without the first step. `--exact` also runs TRL in float32, once, for its
+losses. `--beside N` also runs Luthier beside N programs that compute in one thread each, in turns with the runs
+without them. They have the nice value that the trainer gives itself, 5, and are in its session: both have the same
+right to the CPUs. `--tier` holds both sides to a lower CPU tier. With `--cpu` seconds are those that a process had on
+the CPUs, for a machine that does other work.
+Prints a table, and of each figure whether it meets what is aimed at on this CPU tier; writes `training-CASE.json` and
+the loss curves, `training-CASE.svg`.
 """
 
 import argparse
@@ -25,6 +28,7 @@ import sys
 import tempfile
 import time
 import venv
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -34,19 +38,26 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "tests")]
 
-from machine import busy_programs, describe_machine, hold_to_tier  # noqa: E402
+from machine import busy_programs, describe_machine, hold_to_tier, instruction_sets  # noqa: E402
+from target_row import Row  # noqa: E402
+from training_ceiling import Ceiling, Step, read_steps  # noqa: E402
 
 from luthier.catalogue import Catalogue  # noqa: E402
 from luthier.cli.svg_chart import Series, line_chart  # noqa: E402
-from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.hardware import cpu_tiers  # noqa: E402
 from luthier.settings import Settings  # noqa: E402
-from luthier.training import batching, dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
 from luthier.types.plain_settings import DEFAULT_BASE  # noqa: E402
 
 TRL = "trl==1.16.0"
 TRAINER_NICE = 5  # as `luthier.training` sets it
+# By CPU tier: times TRL, with batches of 16, and the share of the ceiling.
+TARGETS = {
+    "amx": {"chats": 12, "calls": 40, "ceiling": 0.45},
+    "avx512-bf16": {"chats": 4.8, "calls": 20, "ceiling": 0.76},
+    "avx2": {"chats": 2.4, "calls": 10, "ceiling": 0.8},
+}
+BESIDE_TARGETS = {"tokens per CPU second": 0.8, "tokens per second": 0.4}
 WORDS = """rate fund price rises falls savers wait risk years bank the of a when its and who may see less""".split()  # noqa: SIM905 - a word list reads best as words
 
 
@@ -163,42 +174,20 @@ def trl_python(cache: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def step_tokens(folder: Path, base: Path, batch_size: int) -> list[int]:
-    """Tokens of the examples of each step."""
-    examples = dataset.load(folder / "train.jsonl", dataset.Options(Renderer(base), 65_536), "training_file")
-    order = batching.epoch_order(1, 0, len(examples))
-    lengths = [len(examples.example(int(index))[0].ids) for index in order]
-    return [sum(lengths[start : start + batch_size]) for start in range(0, len(lengths), batch_size)]
+def throughput(outcome: dict[str, Any], steps: list[Step], clock: str = "times") -> float:
+    """Tokens per second of a run, without its first step; `clock`: `times`, or `cpu_times` for CPU seconds."""
+    duration_s = outcome[clock][-1] - outcome[clock][0]
+    return sum(step.tokens for step in steps[1:]) / max(duration_s, 0.01)
 
 
-def throughput(outcome: dict[str, Any], tokens: list[int]) -> float:
-    """Tokens per second of a run, without its first step."""
-    return sum(tokens[1:]) / (outcome["times"][-1] - outcome["times"][0])
-
-
-def cpu_throughput(outcome: dict[str, Any], tokens: list[int]) -> float:
-    """Tokens per CPU second of a run, without its first step."""
-    return sum(tokens[1:]) / max(outcome["cpu_times"][-1] - outcome["cpu_times"][0], 0.01)
-
-
-def ceiling(threads: int, parameters: int = 134_500_000) -> float:
-    """Tokens per second if only matrix products took time, at the highest rate measured now."""
-    if threads:
-        torch.set_num_threads(threads)
-    x, w = (torch.randn(*shape, dtype=torch.bfloat16) for shape in ((2048, 576), (576, 3072)))
-    best = 0.0
-    for _ in range(30):
-        start = time.perf_counter()
-        x @ w
-        best = max(best, 2 * 2048 * 576 * 3072 / (time.perf_counter() - start))
-    return best / (4 * parameters)
-
-
-def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> dict[str, Any]:
+def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> None:
     examples = {"chats": chats, "calls": calls}[case](options.steps * options.batch_size)
     with tempfile.TemporaryDirectory() as scratch:
         master = write_job(Path(scratch) / "job", base, examples, options.batch_size, options.threads)
-        tokens = step_tokens(master, base, options.batch_size)
+        spec = JobSpec.read(master)
+        steps, ceiling = read_steps(master, spec, options.batch_size), Ceiling(spec, options.threads, cpu=options.cpu)
+        print(ceiling.describe())
+        trl_dtype = {"TRL_FLOAT32": "1"} if ceiling.faster == torch.float32 else {}
         outcomes: dict[str, list[dict[str, Any]]] = {"luthier": [], "trl": []}
         if options.beside:
             outcomes["beside"] = []
@@ -209,42 +198,37 @@ def compare(case: str, options: argparse.Namespace, base: Path, cache: Path) -> 
                 folder = Path(scratch) / f"{name}-{repetition}"
                 shutil.copytree(master, folder)
                 with busy_programs(options.beside if name == "beside" else 0, TRAINER_NICE):
-                    runs.append(trl(folder, trl_python(cache)) if name == "trl" else ours(folder))
-                print(f"{case}: {name} {throughput(runs[-1], tokens):.0f} tokens/s", file=sys.stderr)
+                    runs.append(trl(folder, trl_python(cache), **trl_dtype) if name == "trl" else ours(folder))
+                print(f"{case}: {name} {throughput(runs[-1], steps, options.clock):.0f} tokens/s", file=sys.stderr)
         if options.exact:
             folder = Path(scratch) / "exact"
             shutil.copytree(master, folder)
             outcomes["trl, float32"] = [trl(folder, trl_python(cache), TRL_FLOAT32="1", TRL_AT_ONCE="4")]
-    return report(case, outcomes, tokens, ceiling(options.threads), options)
+    limit = sum(step.tokens for step in steps[1:]) / sum(map(ceiling.seconds, steps[1:]))
+    report(case, outcomes, steps, limit, options)
 
 
 def report(
-    case: str, outcomes: dict[str, list[dict[str, Any]]], tokens: list[int], limit: float, options: argparse.Namespace
-) -> dict[str, Any]:
+    case: str, outcomes: dict[str, list[dict[str, Any]]], steps: list[Step], limit: float, options: argparse.Namespace
+) -> None:
     """Prints and writes the comparison; `limit` in tokens per second."""
-    summary: dict[str, Any] = {"case": case, "tokens_per_step": tokens, "ceiling_tokens_per_s": limit}
+    summary: dict[str, Any] = {"case": case, "steps": [step._asdict() for step in steps], "ceiling_tokens_per_s": limit}
+    unit = "tokens/CPU s" if options.cpu else "tokens/s"
     for name, runs in outcomes.items():
         if runs:
+            rates = [throughput(outcome, steps, options.clock) for outcome in runs]
             summary[name] = {
-                "tokens_per_s": statistics.median(throughput(outcome, tokens) for outcome in runs),
-                "all_tokens_per_s": [throughput(outcome, tokens) for outcome in runs],
+                "tokens_per_s": statistics.median(rates),
+                "all_tokens_per_s": rates,
                 "peak_mb": max(outcome["peak_mb"] for outcome in runs),
                 "losses": runs[0]["losses"],
             }
-            fraction = summary[name]["tokens_per_s"] / limit
-            speed = f"{summary[name]['tokens_per_s']:8.0f} tokens/s  {fraction:4.0%} of the ceiling"
+            share = statistics.median(rates) / limit
+            speed = f"{statistics.median(rates):8.0f} {unit}  {share:4.0%} of the ceiling of {limit:.0f}"
             print(f"{case:6} {name:13}{speed}  peak {summary[name]['peak_mb']} MB")
-    if options.beside:
-        for what, rate in (("tokens per CPU second", cpu_throughput), ("tokens per second", throughput)):
-            beside, alone = (
-                statistics.median(rate(run, tokens) for run in outcomes[name]) for name in ("beside", "luthier")
-            )
-            summary[f"{what} beside {options.beside}"] = beside / alone
-            print(f"{case:6} beside {options.beside} busy programs: {beside / alone:.2f} of the {what} without them")
-    if len(outcomes["trl"]):
-        summary["ratio"] = summary["luthier"]["tokens_per_s"] / summary["trl"]["tokens_per_s"]
-        summary["memory_ratio"] = summary["luthier"]["peak_mb"] / summary["trl"]["peak_mb"]
-        print(f"{case:6} {summary['ratio']:.1f} times as fast, {summary['memory_ratio']:.2f} of the memory")
+    rows = target_rows(case, summary, options) + (beside_rows(case, outcomes, steps) if options.beside else [])
+    print(*rows, sep="\n")
+    summary["rows"] = [{**asdict(row), "met": row.met} for row in rows]
     for left, right in combinations([name for name in outcomes if name in summary], 2):
         gap = max(abs(a - b) for a, b in zip(summary[left]["losses"], summary[right]["losses"], strict=True))
         summary[f"largest_loss_gap of {left} and {right}"] = gap
@@ -253,7 +237,38 @@ def report(
     (options.out / f"training-{case}.json").write_text(json.dumps(summary, indent=1) + "\n")
     curves = [Series(name, list(enumerate(summary[name]["losses"], start=1))) for name in outcomes if name in summary]
     (options.out / f"training-{case}.svg").write_text(line_chart(f"Training losses, {case}", "step", "loss", curves))
-    return summary
+
+
+def target_rows(case: str, summary: dict[str, Any], options: argparse.Namespace) -> list[Row]:
+    """Of the tiers that something is aimed at."""
+    tier, ours = cpu_tiers()[0], summary["luthier"]
+    targets = TARGETS.get(tier.name)
+    if targets is None:
+        print(f"{case:6} nothing is aimed at on the tier {tier.title}")
+        return []
+    limit = summary["ceiling_tokens_per_s"]
+    rows = []
+    if case == "chats":
+        note = f"{ours['tokens_per_s']:.0f} of {limit:.0f} tokens/s"
+        rows.append(
+            Row(f"{case}, share of the products' ceiling", targets["ceiling"], ours["tokens_per_s"] / limit, note)
+        )
+    if "trl" in summary:
+        theirs = summary["trl"]
+        note = f"batches of {options.batch_size}, {ours['peak_mb'] / theirs['peak_mb']:.2f} of the memory"
+        rows.append(Row(f"{case}, against TRL", targets[case], ours["tokens_per_s"] / theirs["tokens_per_s"], note))
+    return rows
+
+
+def beside_rows(case: str, outcomes: dict[str, list[dict[str, Any]]], steps: list[Step]) -> list[Row]:
+    rows = []
+    for (title, target), clock in zip(BESIDE_TARGETS.items(), ("cpu_times", "times"), strict=True):
+        beside, alone = (
+            statistics.median(throughput(run, steps, clock) for run in outcomes[name]) for name in ("beside", "luthier")
+        )
+        note = f"{beside:.0f} of {alone:.0f}, both at nice {TRAINER_NICE}"
+        rows.append(Row(f"{case} beside busy programs, share of {title}", target, beside / alone, note))
+    return rows
 
 
 def growth(options: argparse.Namespace) -> None:
@@ -292,9 +307,11 @@ def main() -> None:
     parser.add_argument("--exact", action="store_true", help="losses of TRL in float32 too")
     parser.add_argument("--no-trl", action="store_true", help="Luthier alone")
     parser.add_argument("--beside", type=int, default=0, help="busy programs, in further runs of Luthier")
+    parser.add_argument("--cpu", action="store_true", help="measure CPU seconds of both sides' processes")
     parser.add_argument("--tier", choices=[tier.name for tier in cpu_tiers()], help="hold both to a lower CPU tier")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
+    options.clock = "cpu_times" if options.cpu else "times"
     hold_to_tier(options.tier)
     cache = Settings().cache
     if options.case == "growth":
@@ -302,6 +319,7 @@ def main() -> None:
         return
     base = Catalogue(cache).folder(DEFAULT_BASE)
     print(describe_machine(options.threads))
+    print(*(f"{library}: {used or 'does not say'}" for library, used in instruction_sets().items()), sep="\n")
     for case in ("chats", "calls") if options.case == "all" else (options.case,):
         compare(case, options, base, cache)
 
