@@ -70,7 +70,7 @@ def test_a_container_has_what_its_control_group_leaves(
 
 AVX2 = "avx2 fma f16c bmi1 bmi2 movbe"
 AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl"
-HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def test_the_tier_is_the_fastest_that_the_cpu_has(
 @pytest.mark.parametrize(
     ("limit", "tiers", "held"),
     [
-        (None, ["avx512-bf16", "avx512", "avx2", "baseline"], [None, None]),
-        ("avx512-bf16", ["avx512-bf16", "avx512", "avx2", "baseline"], ["AVX512_CORE_BF16", "avx512"]),
-        ("avx2", ["avx2", "baseline"], ["AVX2", "avx2"]),
-        ("baseline", ["baseline"], ["SSE41", "default"]),
+        (None, ["avx512-bf16", "avx512", "avx2", "baseline"], [None, None, None]),
+        ("avx512-bf16", ["avx512-bf16", "avx512", "avx2", "baseline"], ["AVX512_CORE_BF16", "avx512", "AVX512"]),
+        ("avx2", ["avx2", "baseline"], ["AVX2", "avx2", "AVX2"]),
+        ("baseline", ["baseline"], ["SSE41", "default", "SSE4_2"]),
     ],
 )
 def test_a_variable_holds_everything_to_a_lower_tier(

@@ -43,8 +43,9 @@ def _left_in_groups() -> Iterator[int]:
 class CpuTier(NamedTuple):
     """What matrix products of a CPU run on.
 
-    `name`: as LUTHIER_CPU_TIER names it; `features`: what it needs, as Linux names them; `onednn`, `aten`: the values
-    of ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY that hold oneDNN and PyTorch to it, None for their best.
+    `name`: as LUTHIER_CPU_TIER names it; `features`: what it needs, as Linux names them; `onednn`, `aten`, `mkl`: the
+    values of ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY and MKL_ENABLE_INSTRUCTIONS that hold oneDNN, PyTorch and MKL to
+    it, None for their best.
     """
 
     name: str
@@ -52,21 +53,22 @@ class CpuTier(NamedTuple):
     features: frozenset[str]
     onednn: str | None
     aten: str | None
+    mkl: str | None
 
 
 _AVX2 = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe"})
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AVX2_BF16 = frozenset({"avx_vnni", "avx_vnni_int8", "avx_ne_convert"})
 _CPU_TIERS = (  # the fastest first
-    CpuTier("amx", "AMX", _AVX512 | {"avx512_bf16", "amx_bf16", "amx_tile"}, None, None),
-    CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512 | {"avx512_bf16"}, "AVX512_CORE_BF16", "avx512"),
-    CpuTier("avx512", "AVX-512", _AVX512, "AVX512_CORE", "avx512"),
-    CpuTier("avx2", "AVX2", _AVX2, "AVX2", "avx2"),
-    CpuTier("neon", "NEON", frozenset({"asimd"}), None, None),
-    CpuTier("baseline", platform.machine(), frozenset(), "SSE41", "default"),
+    CpuTier("amx", "AMX", _AVX512 | {"avx512_bf16", "amx_bf16", "amx_tile"}, None, None, None),
+    CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512 | {"avx512_bf16"}, "AVX512_CORE_BF16", "avx512", "AVX512"),
+    CpuTier("avx512", "AVX-512", _AVX512, "AVX512_CORE", "avx512", "AVX512"),
+    CpuTier("avx2", "AVX2", _AVX2, "AVX2", "avx2", "AVX2"),
+    CpuTier("neon", "NEON", frozenset({"asimd"}), None, None, None),
+    CpuTier("baseline", platform.machine(), frozenset(), "SSE41", "default", "SSE4_2"),
 )
 CPU_TIER_VARIABLE = "LUTHIER_CPU_TIER"
-_HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+_HELD_DOWN_BY = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 
 
 class UnknownTierError(ValueError):
@@ -83,6 +85,15 @@ def cpu_features() -> frozenset[str]:
         return frozenset(re.findall(r"\S+", Path("/proc/cpuinfo").read_text(encoding="utf-8")))
     except OSError:
         return frozenset()
+
+
+def cpu_description() -> list[str]:
+    """Model and features of the CPU, the same at every call; on other systems than Linux what Python knows of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return [platform.processor()]
+    return sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
 
 
 def cpu_tiers() -> list[CpuTier]:
@@ -107,14 +118,14 @@ def cpu_tier() -> str:
 
 
 def hold_libraries_to_tier() -> None:
-    """With LUTHIER_CPU_TIER, oneDNN and PyTorch stay on that tier too; before they first compute.
+    """With LUTHIER_CPU_TIER, oneDNN, PyTorch and MKL stay on that tier too; before they first compute.
 
-    This process and those that it starts. MKL and OpenBLAS have no such switch.
+    This process and those that it starts. MKL heeds its variable on CPUs by Intel; OpenBLAS has no such switch.
     """
     if CPU_TIER_VARIABLE not in os.environ:
         return
     tier = cpu_tiers()[0]
-    for name, value in zip(_HELD_DOWN_BY, (tier.onednn, tier.aten), strict=True):
+    for name, value in zip(_HELD_DOWN_BY, (tier.onednn, tier.aten, tier.mkl), strict=True):
         if value:
             os.environ.setdefault(name, value)
 

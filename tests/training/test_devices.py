@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from luthier.arch.model_config import load_config
 from luthier.data.rendering.renderer import Rendered
 from luthier.devices import DEVICES, select_device
 from luthier.hardware import has_bfloat16
+from luthier.training import compute_device
+from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
 from luthier.training.kernels.attention_parts import attend_part, attend_plainly
@@ -43,6 +46,40 @@ def test_auto_takes_a_gpu_and_the_fast_dtype(
     monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: has_bfloat16)
     assert select_device(device, "auto") == expected
     assert select_device(device, "float32") == (expected[0], "float32")
+
+
+@pytest.mark.parametrize(
+    ("tier", "precision", "speedup", "base_bytes", "expected"),
+    [
+        ("avx512", "auto", 0.21, 0, torch.float32),
+        ("avx512-bf16", "auto", 0.6, 0, torch.float32),
+        ("avx512-bf16", "auto", 2.2, 0, torch.bfloat16),
+        ("avx512", "bfloat16", 0.21, 0, torch.bfloat16),
+        ("avx512", "auto", 0.21, 2**50, torch.bfloat16),
+        ("amx", "auto", 0.21, 0, torch.bfloat16),
+    ],
+)
+def test_a_job_trains_in_the_dtype_that_the_cpu_multiplies_faster_in(
+    tier: str,
+    precision: str,
+    speedup: float,
+    base_bytes: int,
+    expected: torch.dtype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: True)
+    monkeypatch.setattr(compute_device, "cpu_tiers", lambda: [SimpleNamespace(name=tier)])
+    monkeypatch.setattr(compute_device, "count_parameters", lambda _: base_bytes)
+    monkeypatch.setattr(compute_device, "_bf16_speedup", lambda: speedup)
+    spec = JobSpec("base", "base", seed=1, device="cpu", precision=precision, cache=str(tmp_path))
+    assert ComputeDevice.of_job(spec).dtype == expected
+
+
+def test_the_speed_of_products_is_measured_without_a_trace() -> None:
+    threads = torch.get_num_threads()
+    assert compute_device._bf16_speedup() > 0
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.skipif(has_bfloat16() is None, reason="only oneDNN can tell here")

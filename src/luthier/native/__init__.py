@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.hardware import CPU_TIER_VARIABLE, cpu_tiers
+from luthier.hardware import CPU_TIER_VARIABLE, cpu_description, cpu_tiers
 
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "avx512.h", "amx.h"))
 _FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -115,15 +115,12 @@ def _compile(compiler: str, flags: tuple[str, ...], source: Path, path: Path) ->
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         library = Path(scratch) / path.name
         command = [compiler, *flags, f"-I{_HEADERS[0].parent}", str(source), "-o", str(library)]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
         library.replace(path)
 
 
 def _fingerprint(compiler: str, flags: tuple[str, ...], sources: tuple[Path, ...]) -> str:
     """A hash of everything that the library depends on: unlike machines may share a cache folder."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=20).stdout
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else [platform.processor()]
-    features = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
     texts = [path.read_bytes() for path in sources]
-    return hashlib.sha256(repr((texts, flags, version, features)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((texts, flags, version, cpu_description())).encode()).hexdigest()[:16]

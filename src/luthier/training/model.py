@@ -38,7 +38,7 @@ class TrainedModel:
         be sharded; BaseModelError.
         """
         self._spec = spec
-        self.compute = ComputeDevice.select(spec.device, spec.precision)
+        self.compute = ComputeDevice.of_job(spec)
         ranks = ranks or Ranks()
         if spec.shard_base:
             sharding.require_support(spec, ranks)
