@@ -33,6 +33,19 @@ static inline void pack_panel(const bf16* w, int64_t stride, int64_t k, int64_t 
     }
 }
 
+// [32, 32], with zeros for rows from `count` on, -> transposed.
+static inline void transpose_32x32(const bf16* from, int64_t stride, int64_t count, uint16_t* to, int64_t to_stride) {
+    alignas(64) uint16_t pairs[STEP * STEP];
+    for (int64_t r = 0; r < STEP; r += 2) {
+        __m512i upper = _mm512_setzero_si512(), lower = upper;
+        if (r < count) upper = _mm512_loadu_si512(from + r * stride);
+        if (r + 1 < count) lower = _mm512_loadu_si512(from + (r + 1) * stride);
+        interleave_rows(upper, lower, pairs + r * STEP, pairs + (r + 1) * STEP);
+    }
+    transpose_16x16(pairs, 2 * STEP, to, to_stride);
+    transpose_16x16(pairs + STEP, 2 * STEP, to + 16 * to_stride, to_stride);
+}
+
 struct LeftOperand {  // [T, width]
     const bf16* first;
     int64_t stride, width;
@@ -203,11 +216,11 @@ static void lora_factors_backward(const bf16* low, const bf16* grad_low, const b
         TileConfig config;
 #pragma omp for
         for (int64_t row = 0; row < padded_tokens; row += STEP)
-            for (int64_t r = 0; r < rank; r++)
-                for (int64_t i = row; i < row + STEP; i++) {
-                    low_transposed[r * padded_tokens + i] = i < tokens ? low[i * rank + r].bits : 0;
-                    grad_transposed[r * padded_tokens + i] = i < tokens ? grad_low[i * rank + r].bits : 0;
-                }
+            for (int64_t r = 0; r < rank; r += STEP) {
+                const int64_t from = row * rank + r, to = r * padded_tokens + row;
+                transpose_32x32(low + from, rank, tokens - row, low_transposed + to, padded_tokens);
+                transpose_32x32(grad_low + from, rank, tokens - row, grad_transposed + to, padded_tokens);
+            }
         const int64_t thread = omp_get_thread_num(), threads_in_team = omp_get_num_threads();
         const int64_t begin = panels * thread / threads_in_team, end = panels * (thread + 1) / threads_in_team;
         accumulate_factor(grad_transposed, padded_tokens, x, inputs, min64(begin, a_panels), min64(end, a_panels),
