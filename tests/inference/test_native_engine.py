@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ from families import FAMILIES, make_base
 from luthier.arch import DecoderSpec
 from luthier.arch.projections import PROJECTIONS
 from luthier.devices import Precision
+from luthier.hardware import cpu_tiers
 from luthier.inference.engines import bfloat16
-from luthier.inference.engines.native import eight_bits, panels
+from luthier.inference.engines.native import eight_bits, library, panels
 from luthier.inference.engines.native.panels import interleaved, pack, quantize
 from luthier.inference.engines.native.rotary_table import RotaryTable
 from luthier.inference.engines.native.runner import NativeRunner, build
@@ -34,6 +36,7 @@ from luthier.inference.model_runner import Chunk
 from luthier.inference.options import EngineOptions
 from luthier.native import NO_COMPILER
 from luthier.types.errors import BaseModelError
+from luthier.types.plain_settings import DEFAULT_CACHE
 
 pytestmark = pytest.mark.skipif(not TIERS, reason=NO_COMPILER)
 LENGTHS = (1, 3, 40, 70, 150, 2, 33, 64)
@@ -170,6 +173,33 @@ def test_8_bits_are_chosen_where_they_change_little(
     ):
         assert build(base, replace(options, serving_weights=weights, precision=precision)).eight_bits is expected
     assert len(measured) == 2
+
+
+@pytest.mark.parametrize(
+    ("tier_name", "can", "speedup", "expected"),
+    [
+        ("amx", True, 0.1, "bfloat16"),
+        ("avx512-bf16", True, 2.1, "bfloat16"),
+        ("avx512-bf16", True, 0.6, "float32"),
+        ("avx512", False, 0.0, "float32"),
+    ],
+)
+def test_activations_are_bfloat16_where_that_is_not_slow(
+    tmp_path: Path, tier_name: str, can: bool, speedup: float, expected: Precision
+) -> None:
+    functions = SimpleNamespace(luthier_computes_bf16=lambda: can, luthier_bf16_speedup=lambda: speedup)
+    cpu_tier = cpu_tiers()[0]._replace(name=tier_name)
+    loaded = library.Library(cpu_tier, functions, library._computes_bf16(tmp_path, cpu_tier, functions))
+    assert loaded.activations("bfloat16") == expected
+    assert loaded.activations("float32") == "float32"
+
+
+@pytest.mark.skipif("avx512-bf16" not in TIERS, reason="no AVX-512 with bfloat16")
+def test_the_speed_of_bfloat16_can_be_measured() -> None:
+    with held_to("avx512-bf16"):
+        loaded = library.fastest_library(DEFAULT_CACHE)
+    assert loaded is not None
+    assert 0.1 < loaded.functions.luthier_bf16_speedup() < 10
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:

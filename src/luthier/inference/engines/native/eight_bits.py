@@ -28,13 +28,13 @@ _TEXT = (
 )
 
 
-def passes(base: Path, cache: Path, tier: str, build: Callable[[bool], ModelRunner]) -> bool:
+def passes(base: Path, cache: Path, kernels: str, build: Callable[[bool], ModelRunner]) -> bool:
     """Whether 8 bits change the log-probabilities of a text by at most LIMIT on average.
 
-    `tier`: the CPU tier; `build`: the runner of the base, with 8 bits or without. Nothing is built when it was measured
-    before.
+    `kernels`: CPU tier and dtype of activations; `build`: the runner of the base, with 8 bits or without. Nothing is
+    built when it was measured before.
     """
-    path = _folder(cache) / f"{_fingerprint(base, tier)}.json"
+    path = _folder(cache) / f"{_fingerprint(base, kernels)}.json"
     if path.exists():
         return bool(json.loads(path.read_text())["mean_difference"] <= LIMIT)
     difference = _mean_difference(base, build)
@@ -65,7 +65,7 @@ def _folder(cache: Path) -> Path:
     return cache / "eight-bits"
 
 
-def _fingerprint(base: Path, tier: str) -> str:
+def _fingerprint(base: Path, kernels: str) -> str:
     """Of the model's files and of what computes."""
     files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(base))
-    return hashlib.sha256(repr((_VERSION, tier, str(base), files)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((_VERSION, kernels, str(base), files)).encode()).hexdigest()[:16]

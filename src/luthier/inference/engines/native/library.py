@@ -9,12 +9,14 @@ from luthier import native
 from luthier.devices import Precision
 from luthier.hardware import CpuTier, cpu_tiers
 from luthier.inference.engines.native.panels import WeightFormat
+from luthier.native.kept_measurement import kept_measurement
 from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = (
     *("forward.cpp", "tasks.h", "formats.h", "pass.h"),
-    *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h"),
+    *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h", "product_speed.h"),
 )
+_WORTHWHILE_SPEEDUP = 0.8  # from which bfloat16 is taken: float32 needs twice the memory for KV blocks
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 
 _FIELDS = (
@@ -32,17 +34,18 @@ class ForwardPass(ctypes.Structure):
 
 
 class Library(NamedTuple):
-    """`forward.cpp` compiled for a tier."""
+    """`forward.cpp` compiled for a tier. `computes_bf16`: whether this CPU multiplies faster in bfloat16."""
 
     tier: CpuTier
     functions: Any
+    computes_bf16: bool
 
     def activations(self, precision: Precision) -> Precision:
         """The dtype of activations, KV blocks and adapters for a model in `precision`.
 
-        Tiers without bfloat16 compute in float32, with weights in bfloat16.
+        Where bfloat16 is slower or missing they are float32, with weights in bfloat16.
         """
-        return precision if self.functions.luthier_computes_bf16() else "float32"
+        return precision if self.computes_bf16 else "float32"
 
     def run(self, forward: ForwardPass, weights: WeightFormat, epsilon: float) -> bool:
         """False when memory runs out."""
@@ -66,4 +69,14 @@ def _library(cache: Path, tier: CpuTier) -> Library | None:
     functions = native.load_library(cache, *_SOURCES, tier=tier.name)
     if functions is None or (tier.name == "amx" and not native.has_amx(functions)):
         return None
-    return Library(tier, functions)
+    return Library(tier, functions, _computes_bf16(cache, tier, functions))
+
+
+def _computes_bf16(cache: Path, tier: CpuTier, functions: Any) -> bool:
+    """On AMX always. Some CPUs multiply pairs of bfloat16 on AVX-512 at half the rate of float32, others at twice."""
+    if tier.name == "amx":
+        return True
+    if not functions.luthier_computes_bf16():
+        return False
+    functions.luthier_bf16_speedup.restype = ctypes.c_double
+    return kept_measurement(cache, "bf16-speedup", functions.luthier_bf16_speedup) >= _WORTHWHILE_SPEEDUP

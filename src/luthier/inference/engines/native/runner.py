@@ -50,7 +50,8 @@ def build(base: Path, options: EngineOptions) -> "NativeRunner":
     library = fastest_library(options.cache)
     if options.serving_weights != "auto" or precision != "bfloat16" or library is None:
         return runner(options.serving_weights == "int8")
-    return runner(eight_bits.passes(base, options.cache, library.tier.name, runner))
+    kernels = f"{library.tier.name}, {library.activations(precision)}"
+    return runner(eight_bits.passes(base, options.cache, kernels, runner))
 
 
 class NativeRunner(ModelRunner):
