@@ -7,7 +7,6 @@ a rate says nothing about an hour in which the machine does something else.
 import json
 import os
 import platform
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,13 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock
+
 from luthier.types.durable_text import write_durably
 
 _FILE = "rates.json"
 _MAX_RATES = 12  # per key; the oldest go first
 _MAX_AGE_S = 30 * 24 * 3600
 MIN_STEPS = 3  # fewer say nothing about the next ones
-_ADDING = threading.Lock()
 _LOAD_TOLERANCE = 0.5  # per core; half of a load that is higher than one
 
 
@@ -82,10 +82,10 @@ def rates_of_base(cache: Path, base_name: str) -> list[Rate]:
 
 def add_rate(cache: Path, key: str, rate: Rate) -> None:
     """Adds a rate. Raises OSError for a cache folder that cannot be written."""
-    with _ADDING:  # jobs that trained side by side may end together
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{_FILE}.lock"):  # jobs of one server or of several may end together
         rates = [*read_rates(cache, key), rate][-_MAX_RATES:]
         document = _read(cache) | {key: [asdict(rate) for rate in rates]}
-        cache.mkdir(parents=True, exist_ok=True)
         write_durably(cache / _FILE, json.dumps(document, indent=1))
 
 
