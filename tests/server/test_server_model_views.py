@@ -182,10 +182,11 @@ def test_the_server_says_what_it_is_and_who_asks(bare: Bare, keyed: Bare) -> Non
 def test_how_far_a_migration_has_come(
     bare: Bare, bare_client: OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    today = dt.datetime.now(dt.UTC).date()
+    now = dt.datetime(2026, 12, 1, 23, 59, tzinfo=dt.UTC)
+    monkeypatch.setattr("luthier.server.routes.overview.now", now.timestamp)
     models = [
         {"id": f"ft:old-{name}", "base": "gpt-4o", "shutdown_date": date, "files": [{"role": "training", "id": name}]}
-        for name, date in (("late", None), ("a", (today + dt.timedelta(45)).isoformat()))
+        for name, date in (("late", None), ("a", "2027-01-15"))
     ]
     (tmp_path / "inventory.json").write_text(json.dumps({"provider": "openai", "models": models}))
     answers = [{"model": "ft:old-a", "questions": 12, "answered": 10}]

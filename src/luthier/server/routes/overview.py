@@ -12,6 +12,7 @@ from luthier.server.model_resolver import display_name
 from luthier.server.state import State, StateDep
 from luthier.store import JobSelection
 from luthier.types.aliases import parse_target
+from luthier.types.common import now
 from luthier.types.errors import LuthierError, UnavailableError
 from luthier.types.job_options import SUCCESSOR_OF
 from luthier.types.overview import CallerView, MigratedModel, MigrationOverview, RecordedModel, ServerOverview
@@ -65,7 +66,7 @@ def migration(state: StateDep, caller: AdminDep) -> MigrationOverview:
 def _migrated(state: State, model: RecordedModel, alias: str | None) -> MigratedModel:
     days_left = None
     if model.shutdown_date:
-        days_left = (dt.date.fromisoformat(model.shutdown_date) - dt.datetime.now(dt.UTC).date()).days
+        days_left = (dt.date.fromisoformat(model.shutdown_date) - dt.datetime.fromtimestamp(now(), dt.UTC).date()).days
     page = state.store.managed_jobs.list(
         limit=_CONSIDERED_JOBS, after=None, selection=JobSelection(metadata={SUCCESSOR_OF: model.model})
     )
