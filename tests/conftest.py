@@ -21,16 +21,22 @@ if TYPE_CHECKING:
 
     from luthier.runtime import LuthierServer
 
-# Settings that the person who runs the tests has must not reach them; the cache of base models is shared on purpose.
-for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name != "LUTHIER_CACHE"]:
+# Settings that the person who runs the tests has must not reach them. The cache of base models is shared on purpose;
+# a lower tier stands for another CPU.
+_OF_THE_MACHINE = {"LUTHIER_CACHE", "LUTHIER_CPU_TIER"}
+for name in [name for name in os.environ if name.startswith(("LUTHIER_", "OPENAI_")) and name not in _OF_THE_MACHINE]:
     del os.environ[name]
 
 # Their modules import the browser's driver, which only `make test-browser` installs.
 collect_ignore = [] if find_spec("playwright") else ["browser"]
 
-# A machine that is busy for a moment is no fault that Hypothesis is to find.
+# A machine that is busy for a moment is no fault that Hypothesis is to find. Tests set `max_examples` alone: what they
+# suppress themselves would replace this list.
 settings.register_profile(
-    "here", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+    "here",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize="CI" in os.environ,
 )
 settings.load_profile("here")
 

@@ -1,6 +1,7 @@
 """The shape of the code: no import circles, sizes that can be read at once, and each setting read in few files."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -96,6 +97,13 @@ def test_names_of_test_files_are_unique() -> None:
     """pytest imports a test file by its name alone: of two alike it collects one."""
     names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
     assert sorted(set(names)) == names
+
+
+def test_hypothesis_has_the_profile_of_conftest() -> None:
+    """A list of what a test suppresses replaces that of the profile, which lets slow machines be slow."""
+    tests = [path for path in TESTS.rglob("test_*.py") if path.name != "test_document.py"]  # schemathesis has its own
+    own = [path.name for path in tests if re.search(r"^ *@settings\(.*(deadline|suppress)", source(path), re.MULTILINE)]
+    assert own == []
 
 
 def test_every_test_file_is_collected_for_its_ring() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command_line import run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 GOOD = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -259,7 +259,7 @@ lines = objects | st.binary(max_size=20)
 
 
 @given(content=st.lists(lines, max_size=4).map(b"\n".join))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=40)
 def test_no_input_ends_in_a_traceback(content: bytes, path: Path, tiny_base: Path) -> None:
     path.write_bytes(content)
     (path.parent / "out").mkdir(exist_ok=True)

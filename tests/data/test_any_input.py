@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
@@ -32,11 +32,10 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=12,
 )
-ANY = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
 
 
 @given(lines=st.lists(values, min_size=1, max_size=5), method=st.sampled_from(METHODS))
-@settings(max_examples=25, **ANY)
+@settings(max_examples=25)
 def test_values_of_any_shape(tmp_path: Path, lines: list[Any], method: str) -> None:
     path = tmp_path / "f.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -57,7 +56,7 @@ def test_values_of_any_shape(tmp_path: Path, lines: list[Any], method: str) -> N
 
 
 @given(text=st.text(max_size=60) | st.text(alphabet="ab ?\n浣犲ソ", max_size=12).map(lambda text: text * 60))
-@settings(max_examples=100, **ANY)
+@settings(max_examples=100)
 def test_texts_of_any_shape(text: str) -> None:
     form_of(text)
     misread_text(text)

@@ -133,7 +133,7 @@ calls_of_functions = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(calls=calls_of_functions, seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind not in SINGLE], ids=lambda kind: kind.__name__)
 def test_several_calls_come_back_or_are_named(kind: Any, calls: Any, seed: int) -> None:

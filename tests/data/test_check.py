@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file, job_error
@@ -532,7 +532,7 @@ examples = st.fixed_dictionaries(
 
 
 @given(example=examples)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_json_under_our_keys_gives_findings_not_a_traceback(example: Any) -> None:
     for finding in check_example(example):
         assert finding.at(1).text("en")
@@ -541,7 +541,7 @@ def test_any_json_under_our_keys_gives_findings_not_a_traceback(example: Any) ->
 
 
 @given(content=st.binary(max_size=200) | st.text(alphabet='{}[]":,\\u d8\n\ufeff1eN', max_size=80).map(str.encode))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_any_bytes_give_a_report_not_a_traceback(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(content)

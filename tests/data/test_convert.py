@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
@@ -232,7 +232,7 @@ def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     | st.text(alphabet='{}[]":,;\t\r\n中é0aq\ufeff', max_size=60).map(str.encode)
     | st.text(alphabet='{}[]":,中é\r\n', max_size=40).map(lambda text: text.encode("utf-16"))
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 def test_any_bytes_are_prepared_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

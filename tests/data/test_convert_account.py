@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
@@ -120,7 +120,7 @@ def test_a_key_that_decides_the_meaning_is_an_error(tmp_path: Path, record: Any,
         ]
     ),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 def test_no_key_is_unaccounted_for(tmp_path: Path, extra: dict[str, Any], record: dict[str, Any]) -> None:
     (example,), findings = checked(
         tmp_path / "f", record | extra, method="dpo" if "rejected" in record else "supervised"
@@ -369,7 +369,7 @@ def test_a_system_prompt_beside_the_messages_becomes_one(tmp_path: Path) -> None
 
 
 @given(text=st.text(alphabet='ab\\"nftusx0 {}:,', max_size=30))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_no_repair_and_no_guess_loses_a_letter(tmp_path: Path, text: str) -> None:
     path = tmp_path / "f"
     line = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "' + text + '"}]}'

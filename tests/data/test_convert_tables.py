@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
@@ -81,7 +81,7 @@ def test_a_row_that_does_not_fit_is_named_alone(tmp_path: Path, row: str, code: 
     ),
     quoted=st.booleans(),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 def test_no_letter_of_a_table_is_lost(tmp_path: Path, cells: list[list[str]], quoted: bool) -> None:
     rows = "".join(",".join(row) + "\n" for row in cells)
     content = "question,answer\n" + (table(*map(tuple, cells)) if quoted else rows)

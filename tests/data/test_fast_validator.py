@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check import file_check as checking
@@ -56,7 +56,7 @@ def report_of(path: Path) -> dict[str, Any]:
 
 
 @given(content=files())
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(content)
@@ -68,7 +68,7 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
 
 
 @given(content=files())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
     lines = bytearray(content + b"\n")
     runs = find_runs(memoryview(lines))

@@ -69,7 +69,7 @@ def test_answers_with_their_end_are_learnt_and_nothing_else(renderer: Renderer) 
     assert trained(renderer, example(messages)) == "one<|im_end|>three<|im_end|>"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=3))
 def test_a_prompt_is_what_was_learnt_up_to_the_answer(renderer: Renderer, turns: list[tuple[str, str]]) -> None:
     """The tokens before each trained answer are the very tokens that serving would send, in every turn."""
@@ -134,7 +134,7 @@ def _clean(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore"))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.dictionaries(st.text(max_size=6), json_values, max_size=3), min_size=1, max_size=3))
 def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[str, Any]]) -> None:
     """render, tokens, text, parse: the same JSON, whatever the arguments hold."""

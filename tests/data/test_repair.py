@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
@@ -245,7 +245,7 @@ def damaged(draw: Any) -> bytes:
 
 
 @given(content=damaged() | st.binary(max_size=60), guess=st.booleans())
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250)
 def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
     tmp_path: Path, content: bytes, guess: bool
 ) -> None:

@@ -84,7 +84,7 @@ def trained_answers(renderer: Renderer, example: Example) -> list[str]:
     return [renderer.decode(answer) for answer in answers]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(turns=rounds, with_definitions=st.booleans())
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind if isinstance(kind, str) else kind.__name__)
 def test_what_is_trained_can_be_read_back(kind: Any, turns: Any, with_definitions: bool) -> None:

@@ -37,7 +37,7 @@ pieces = st.lists(st.sampled_from(["<s>", "</s>", "<s>s", "x<s", "a", " b", "  "
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=st.lists(pieces.map("".join), max_size=4))
 def test_ids_are_those_of_the_whole_text(name: str, texts: list[str]) -> None:
     tokenizer = TOKENIZERS[name]

@@ -80,7 +80,7 @@ def placed(function: Any, *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [*APPENDING, *OTHERS])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(conversation=conversations, has_system=st.booleans(), answer_next=st.booleans(), has_tools=st.booleans())
 def test_both_ways_place_answers_alike(
     name: str, conversation: list[tuple[str, str]], has_system: bool, answer_next: bool, has_tools: bool

@@ -488,7 +488,7 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(schemas, st.booleans(), st.randoms(use_true_random=False))
 def test_no_invalid_document_for_any_schema(tiny_base: Path, schema: Any, called: bool, random: Any) -> None:
     """Random tokens under the grammar of a document, or of a function's argument."""

@@ -36,7 +36,7 @@ def _trained(ids: list[int], since: int) -> Rendered:
     return Rendered(ids, [0.0 if place < since else 1.0 + place % 2 for place in range(len(ids))])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.sampled_from([0, 0, 0, 1]), min_size=1, max_size=90), min_size=1, max_size=9))
 def test_a_forest_holds_every_example(examples: list[list[int]]) -> None:
     forest = prefix_tree.shared(examples)

@@ -77,7 +77,7 @@ def test_what_has_no_result(formula: str, flag: str) -> None:
     assert caught.value.flags == {flag: True}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("ab12.+-*/^(),emin ", max_size=30))
 def test_any_text_has_a_result_or_a_flag(formula: str) -> None:
     """Where Python reads the same text, it gets the same number."""
