@@ -18,13 +18,12 @@ from through_api import PATIENCE_S, create, finished, upload
 
 
 def _uvicorn(data: Path, base: Path, log: Path, **variables: str) -> tuple[subprocess.Popen[bytes], str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = os.environ | {"LUTHIER_DATA": str(data), "LUTHIER_BASE": str(base), **variables}
-    with log.open("ab") as out:
-        command = [sys.executable, "-m", "uvicorn", "luthier.asgi:app", "--port", str(port)]
-        return subprocess.Popen(command, env=environment, stdout=out, stderr=out), f"http://127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("ab") as out:
+        descriptor, port = listener.fileno(), listener.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "luthier.asgi:app", "--fd", str(descriptor)]
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, pass_fds=[descriptor])
+        return process, f"http://127.0.0.1:{port}"
 
 
 def test_import_opens_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from command_line import run
 import luthier
 from luthier.cli import COMMANDS
 from luthier.cli.i18n import language_of, printable
-from luthier.cli.output import spinner
+from luthier.cli.output import note, spinner
 
 HEAVY = {"torch", "transformers", "openai", "fastapi", "sqlalchemy"}
 
@@ -112,8 +112,10 @@ def test_a_long_wait_is_said_off_terminals(capsys: pytest.CaptureFixture[str], m
     with spinner("a short one"):
         pass
     monkeypatch.setattr("luthier.cli.output.QUIET_S", 0.0)
+    noted = threading.Event()
+    monkeypatch.setattr("luthier.cli.output.note", lambda text: (note(text), noted.set()))
     with spinner("Loading …"):
-        time.sleep(0.05)
+        assert noted.wait(120)
     assert capsys.readouterr().err.splitlines() == ["Loading …"]
 
 

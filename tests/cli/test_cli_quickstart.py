@@ -27,7 +27,7 @@ def test_quickstart_runs_by_itself_and_the_model_stays(tmp_path: Path, tiny_base
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     tuned = [model["id"] for model in json.loads(models.stdout) if model["id"].startswith("ft:")]

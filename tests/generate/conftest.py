@@ -65,17 +65,13 @@ def topics(server: TeacherServer, journal: Journal, notifications: list[str]) ->
     return generate
 
 
-def run_with(
-    server: TeacherServer, what: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]], timeout: float = 20
-):
+def run_with(server: TeacherServer, what: Callable[[openai.AsyncOpenAI], Coroutine[Any, Any, Any]]):
     """The result of `what` with a client of the server's."""
     import openai
 
     async def run():
         web = openai.DefaultAsyncHttpxClient(trust_env=False)
-        async with openai.AsyncOpenAI(
-            base_url=server.base_url, api_key="k", timeout=timeout, http_client=web
-        ) as client:
+        async with openai.AsyncOpenAI(base_url=server.base_url, api_key="k", timeout=120, http_client=web) as client:
             return await what(client)
 
     return asyncio.run(run())

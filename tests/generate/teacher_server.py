@@ -43,7 +43,6 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     text: str | None = None
     finish_reason: str = "stop"
-    hang: bool = False
     code: str | None = None
     param: str | None = None
 
@@ -91,7 +90,7 @@ class TeacherServer:
             )
             if fault:
                 fault.times -= 1
-            holds = self.paid >= self.answer_at_most or (fault is not None and fault.hang)
+            holds = self.paid >= self.answer_at_most
             goes_out = not holds and (fault is None or fault.status == 200)
             self.paid += goes_out
         if holds:

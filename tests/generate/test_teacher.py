@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+import openai
 import pytest
+from openai.resources.chat.completions import AsyncCompletions
 
 from generate.conftest import run_with
 from generate.teacher_server import TeacherServer, completion
@@ -41,7 +44,6 @@ def asking(server: TeacherServer, journal: Journal) -> Asking:
         *requests: TeacherRequest,
         budget: Budget | None = None,
         limits: RateLimits | None = None,
-        timeout: float = 20,
         **options: Any,
     ):
         async def run(client: Any):
@@ -49,7 +51,7 @@ def asking(server: TeacherServer, journal: Journal) -> Asking:
             teacher = Teacher(client, "t", journal, run_budget, limits or RateLimits(), **options)
             return await asyncio.gather(*map(teacher.ask, requests), return_exceptions=True), teacher
 
-        return run_with(server, run, timeout)
+        return run_with(server, run)
 
     return ask
 
@@ -127,10 +129,19 @@ def test_one_bad_request_among_good_ones_is_that_ones_fault(server: TeacherServe
 
 
 def test_a_request_that_timed_out_may_have_cost_its_worst(
-    server: TeacherServer, asking: Asking, journal: Journal
+    asking: Asking, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.fault("question", hang=True)
-    (reply,), teacher = asking(request(1), timeout=2)
+    """The first answer comes too late."""
+    answers, create = [], AsyncCompletions.create
+
+    async def late_at_first(completions: AsyncCompletions, **parameters: Any) -> Any:
+        answers.append(await create(completions, **parameters))
+        if len(answers) == 1:
+            raise openai.APITimeoutError(httpx.Request("POST", "http://late"))
+        return answers[-1]
+
+    monkeypatch.setattr(AsyncCompletions, "create", late_at_first)
+    (reply,), teacher = asking(request(1))
     assert isinstance(reply, TeacherReply)
     assert outcomes(journal) == ["lost", "answered"]
     worst = (max_prompt_tokens(request(1)) + 50) / 1e6

@@ -67,7 +67,7 @@ def test_vectors_are_those_of_transformers(tmp_path: Path, modes: list[str], poo
     encoder = build_embedding_model(folder, OPTIONS)
     model = BertModel.from_pretrained(folder).eval()
     prompts = [encoder.text(text) for text in TEXTS]
-    vectors = torch.tensor(encoder.embed(prompts, None).result(30))
+    vectors = torch.tensor(encoder.embed(prompts, None).result(300))
     for ids, vector in zip(prompts, vectors, strict=True):
         assert (ids[0], ids[-1]) == (1, 2)
         with torch.inference_mode():

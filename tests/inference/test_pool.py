@@ -64,14 +64,14 @@ def test_a_loaded_engine_is_available_while_another_loads(tmp_path: Path) -> Non
     def start(base: Path, _: EngineOptions):
         if base.name == "slow":
             going.set()
-            assert may_go_on.wait(30)
+            assert may_go_on.wait(300)
         return SimpleNamespace(idle=True, close=lambda: None)
 
     pool = EnginePool(OPTIONS, start)
     first = pool.engine(tmp_path / "first")
     thread = threading.Thread(target=pool.engine, args=(tmp_path / "slow",))
     thread.start()
-    assert going.wait(30)
+    assert going.wait(300)
     assert pool.engine(tmp_path / "first") is first
     may_go_on.set()
     thread.join()

@@ -348,10 +348,10 @@ def test_a_failed_pass_ends_its_sequences_and_no_later_ones(engine: Any, runner:
 def test_scores_run_beside_generations(engine: Any, runner: FakeRunner) -> None:
     stream = engine.submit(request([1, 2, 3], 10**6))
     prompt = [1, *expected_tokens([1], 600)]
-    scored = engine.score(prompt, None, 1, start=300).result(30)
+    scored = engine.score(prompt, None, 1, start=300).result(300)
     assert [token.id for token in scored] == prompt[300:]
     assert all(token.top[0][0] == token.id for token in scored)
-    assert len(engine.embed([prompt, [1], [2, 3]], None).result(30)) == 3
+    assert len(engine.embed([prompt, [1], [2, 3]], None).result(300)) == 3
     assert stream.finish_reason is None
     stream.cancel()
 
@@ -364,6 +364,6 @@ def test_closing_ends_everything() -> None:
     list(stream)
     assert stream.finish_reason == "cancelled"
     with pytest.raises(UnavailableError):
-        scoring.result(5)
+        scoring.result(300)
     with pytest.raises(UnavailableError):
         engine.submit(request([1]))

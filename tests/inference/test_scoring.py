@@ -30,7 +30,7 @@ def reference(tiny_base: Path):
 
 def test_embeddings_are_the_mean_of_the_last_hidden_states(engine: Engine, reference) -> None:
     """In the order of the prompts, whatever shares their pass, and of length 1."""
-    vectors = torch.tensor(engine.embed(PROMPTS, None).result(30))
+    vectors = torch.tensor(engine.embed(PROMPTS, None).result(300))
     for prompt, vector in zip(PROMPTS, vectors, strict=True):
         with torch.inference_mode():
             hidden = reference(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states[-1][0]
@@ -44,15 +44,15 @@ def test_scores_are_the_log_probabilities_of_transformers(engine: Engine, refere
     prompt = torch.randint(0, 256, (600,), generator=torch.Generator().manual_seed(1)).tolist()
     with torch.inference_mode():
         expected = reference(input_ids=torch.tensor([prompt])).logits[0].log_softmax(-1)
-    scored = engine.score(prompt, None, 2).result(30)
+    scored = engine.score(prompt, None, 2).result(300)
     assert [token.id for token in scored] == prompt[1:]
     for at in (0, 254, 255, 256, 598):
         assert scored[at].logprob == pytest.approx(float(expected[at, prompt[at + 1]]), abs=1e-3)
         values, ids = expected[at].topk(2)
         assert [token for token, _ in scored[at].top] == ids.tolist()
         assert [value for _, value in scored[at].top] == pytest.approx(values.tolist(), abs=1e-3)
-    assert engine.score([3], None, 0).result(30) == []
-    assert engine.score([3, 4], None, 0).result(30)[0].top == ()
+    assert engine.score([3], None, 0).result(300) == []
+    assert engine.score([3, 4], None, 0).result(300)[0].top == ()
 
 
 def test_prompt_tasks_and_generations_share_the_queue(engine: Engine) -> None:
@@ -65,15 +65,15 @@ def test_prompt_tasks_and_generations_share_the_queue(engine: Engine) -> None:
     task.cancel()
     streams[0].cancel()
     list(streams[0])
-    assert len(engine.embed([[1]], None).result(30)) == 1
+    assert len(engine.embed([[1]], None).result(300)) == 1
     assert streams[1].finish_reason is None
     streams[1].cancel()
 
 
 def test_a_failed_pass_affects_no_other(engine: Engine) -> None:
     with pytest.raises((IndexError, RuntimeError)):
-        engine.embed([[10**6]], None).result(30)
-    assert engine.embed([[1]], None).result(30)
+        engine.embed([[10**6]], None).result(300)
+    assert engine.embed([[1]], None).result(300)
 
 
 def test_closing_the_engine_ends_prompt_tasks(tiny_base: Path) -> None:
@@ -81,4 +81,4 @@ def test_closing_the_engine_ends_prompt_tasks(tiny_base: Path) -> None:
     waiting = engine.embed([list(range(250)) * 8] * 200, None)
     engine.close()
     with pytest.raises(UnavailableError):
-        waiting.result(5)
+        waiting.result(300)

@@ -55,7 +55,8 @@ def test_a_small_change_is_served_whole(tiny_base: Path, small_adapter: tuple[Pa
     assert 0.002 < np.abs(effect).mean() < 0.01  # nats: of this, a third is left when it is added to a rounded product
     engine = ENGINES[name](tiny_base, EngineOptions(device="cpu", precision="bfloat16"))
     served, base = (
-        np.array([token.logprob for token in engine.score(IDS.tolist(), path, 1).result(60)]) for path in (folder, None)
+        np.array([token.logprob for token in engine.score(IDS.tolist(), path, 1).result(300)])
+        for path in (folder, None)
     )
     engine.close()
     assert _share(effect, served - base) == pytest.approx(1, abs=0.25)

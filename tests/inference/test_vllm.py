@@ -64,7 +64,7 @@ def test_cancelling_closes_the_request_to_vllm(
     assert stand_in.open == 1
     stream.cancel()
     assert len(list(stream)) < 1900
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while stand_in.open and time.monotonic() < end:
         time.sleep(0.01)
     assert stand_in.open == 0

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _score(self, body: dict[str, Any]) -> None:
         adapter = self.state.adapters.get(body["model"])
-        tokens = self.state.engine.score(body["prompt"], adapter, body["prompt_logprobs"]).result(60)
+        tokens = self.state.engine.score(body["prompt"], adapter, body["prompt_logprobs"]).result(300)
         prompt_logprobs: list[Any] = [None]
         for token in tokens:
             prompt_logprobs.append(

@@ -1,6 +1,8 @@
 """Servers for tests: an application on a free port, and an engine that generates the texts of a test."""
 
 import itertools
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -166,7 +168,17 @@ class _Script:
             self._freed = True
 
 
-def until(condition: Callable[[], object], within_s: float = 60) -> None:
+def hang_up(url: str, body: dict[str, object], when: Callable[[], object], key: str = "none-needed") -> None:
+    """Posts a request, and closes the connection before the response as soon as `when` returns a true value."""
+    address, content = httpx.URL(url), json.dumps(body).encode()
+    head = [f"POST {address.path} HTTP/1.1", "host: localhost", f"authorization: Bearer {key}"]
+    head += ["content-type: application/json", f"content-length: {len(content)}"]
+    with socket.create_connection((address.host, address.port or 80)) as line:
+        line.sendall("\r\n".join([*head, "", ""]).encode() + content)
+        until(when)
+
+
+def until(condition: Callable[[], object], within_s: float = 300) -> None:
     """Polls until `condition` returns a true value; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():

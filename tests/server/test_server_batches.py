@@ -55,7 +55,7 @@ def over(client: OpenAI, batch: str) -> Any:
     def ended() -> bool:
         return client.batches.retrieve(batch).status in ("completed", "failed", "expired", "cancelled")
 
-    until(ended, within_s=120)
+    until(ended)
     return client.batches.retrieve(batch)
 
 

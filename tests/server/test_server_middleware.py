@@ -374,5 +374,5 @@ def test_moderation_elsewhere(tiny_base: Path, tmp_path: Path) -> None:
         line = {"custom_id": "a", "method": "POST", "url": "/v1/moderations", "body": {"input": "y"}}
         file = client.files.create(file=("x.jsonl", json.dumps(line).encode()), purpose="batch").id
         batch = client.batches.create(input_file_id=file, endpoint="/v1/moderations", completion_window="24h").id
-        until(lambda: client.batches.retrieve(batch).status == "completed", within_s=20)
+        until(lambda: client.batches.retrieve(batch).status == "completed")
         assert preflight[1] == {"input": "y", "model": "far"}

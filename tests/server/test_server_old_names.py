@@ -253,7 +253,7 @@ def test_the_successor_answers_after_the_shutdown_date(
     aliases = {OLD: f"upstream:|{LOCAL}", "support": f"upstream:{OLD}"}
     with near(old_service, tiny_base, data, aliases) as running:
         client, upstream_models = running.client(), running.app.state.luthier.upstream_models
-        until(lambda: client.models.retrieve(OLD).to_dict()["shutdown_date"] == "2027-01-14", within_s=10)
+        until(lambda: client.models.retrieve(OLD).to_dict()["shutdown_date"] == "2027-01-14")
         upstream_models._today = lambda: dt.date(2027, 1, 14)
         assert ask(client, OLD)[0] == "old"
         upstream_models._today = lambda: dt.date(2027, 1, 15)
@@ -384,7 +384,7 @@ def captured(client: OpenAI, count: int, **query: Any) -> list[dict[str, Any]]:
     def completions() -> list[Any]:
         return list(client.chat.completions.list(metadata={"luthier:captured": "true"}, **query))
 
-    until(lambda: len(completions()) >= count, within_s=10)
+    until(lambda: len(completions()) >= count)
     stored = completions()
     assert len(stored) == count
     return [completion.to_dict() for completion in stored]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from luthier.store import Event, Store
+from luthier.types.clock import Clock
 from luthier.types.common import now
 
 
@@ -79,9 +80,9 @@ def test_progress_reads_evenly_spaced_steps(store: Store) -> None:
     assert progress[long].losses[0] == 37.0
 
 
-def test_places_in_the_queue(store: Store) -> None:
+def test_places_in_the_queue(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate of a job's start follows from the bytes of files and the time that finished jobs took for theirs."""
-    begun_at = now()
+    monkeypatch.setattr("luthier.types.clock.CLOCK", Clock(lambda: 1_800_000_000.0, lambda: 0.0))
     first, second = _job(store), _job(store, size_bytes=50)
     assert {
         job_id: (place.ahead, place.estimated_start is None) for job_id, place in store.job_queue.places(1).items()
@@ -91,11 +92,10 @@ def test_places_in_the_queue(store: Store) -> None:
     }
     done = _job(store, size_bytes=100)
     store.jobs.record(done, _step(1, 1, train_loss=1.0))
-    store.jobs.transition(done, ["validating_files"], "succeeded", Event("done"), finished_at=begun_at + 200)
-    store.jobs.transition(first, ["validating_files"], "running", Event("started"), estimated_finish=begun_at + 40)
+    store.jobs.transition(done, ["validating_files"], "succeeded", Event("done"), finished_at=now() + 200)
+    store.jobs.transition(first, ["validating_files"], "running", Event("started"), estimated_finish=now() + 40)
     third = _job(store)
     places = store.job_queue.places(1)
     assert (places[second].ahead, places[third].ahead) == (1, 2)
-    passed_s = now() - begun_at  # on a busy machine more than a moment
-    assert places[second].estimated_start == pytest.approx(begun_at + 40, abs=2 + passed_s)
-    assert places[third].estimated_start == pytest.approx(begun_at + 40 + 100, abs=2 + 2 * passed_s)
+    assert places[second].estimated_start == now() + 40
+    assert places[third].estimated_start == now() + 40 + 100

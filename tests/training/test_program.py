@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def test_a_full_disk_is_the_machines_fault_and_the_state_before_stays(tmp_path: 
 
 @pytest.mark.parametrize("how", ["signal", "command", "parent"])
 def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str) -> None:
-    folder = write_job(tmp_path / "job", tiny_base, n_epochs=50)
+    folder = write_job(tmp_path / "job", tiny_base, n_epochs=2000)
     process = _start(folder, "--stop-with-parent")
     assert process.stdout is not None
     for line in process.stdout:
@@ -71,10 +70,8 @@ def test_it_stops_with_its_state_saved(tmp_path: Path, tiny_base: Path, how: str
         process.stdin.flush()
     else:
         process.stdin.close()  # what a dying parent does
-    started = time.monotonic()
     output = process.stdout.read()
     assert process.wait() == 75
-    assert time.monotonic() - started < 60
     assert (folder / "state" / "state-0.safetensors").exists()
     assert b"finished" not in output
     for pipe in (process.stdin, process.stdout, process.stderr):

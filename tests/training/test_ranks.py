@@ -48,9 +48,9 @@ class _Thread(Ranks):
 
     def sum_(self, tensor: torch.Tensor) -> None:
         self._terms[self.rank] = tensor.detach().clone()
-        self._barrier.wait(60)
+        self._barrier.wait(300)
         total = torch.stack(self._terms).sum(0)
-        self._barrier.wait(60)
+        self._barrier.wait(300)
         tensor.detach().copy_(total)
 
 

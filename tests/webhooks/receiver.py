@@ -1,7 +1,7 @@
 """A receiver of webhooks on loopback, which answers as a test says and keeps what it got."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +13,8 @@ Delivery = tuple[dict[str, str], bytes]
 
 class Receiver:
     """`answers`: the status codes of the next requests, and 204 after them; a float is a pause in seconds."""
+
+    start: Callable[[], None]
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
@@ -27,7 +29,8 @@ class Receiver:
 
 
 @contextmanager
-def receiving(port: int = 0) -> Iterator[Receiver]:
+def receiving(*, is_down: bool = False) -> Iterator[Receiver]:
+    """With `is_down` the port is taken, and refuses connections until `start`."""
     receiver, released = Receiver(), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -46,15 +49,24 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
     server.daemon_threads = True
+    server.server_bind()
     receiver.url = f"http://localhost:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+
+    def start() -> None:
+        server.server_activate()
+        thread.start()
+
+    receiver.start = start
+    if not is_down:
+        start()
     try:
         yield receiver
     finally:
         released.set()
-        server.shutdown()
-        thread.join()
+        if thread.is_alive():
+            server.shutdown()
+            thread.join()
         server.server_close()

@@ -17,6 +17,7 @@ from luthier.server import create_app
 from luthier.server.hosting import listen, running_lifespan, serving
 from luthier.settings import Settings
 from luthier.store import Event, Store
+from luthier.types.clock import Clock
 from luthier.worker import Worker, WorkerContext
 from luthier.worker.handlers.deliver_webhook import WebhookHandler
 from store.test_store import JOB
@@ -55,7 +56,6 @@ class Server:
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luthier.store.outbox._FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr("luthier.store.outbox._MAX_PAUSE_S", 0.1)
-    monkeypatch.setattr("luthier.webhooks.delivery.TIMEOUT_S", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def _until(condition: Callable[[], object], within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.01)
@@ -87,48 +87,55 @@ def _has_more_than(receiver: Receiver, count: int) -> bool:
     return len(receiver.deliveries) > count
 
 
-def test_a_receiver_that_is_slow_wrong_redirecting_and_then_right(server: Server, receiver: Receiver) -> None:
+def test_a_receiver_that_is_slow_wrong_redirecting_and_then_right(
+    server: Server, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.webhooks.delivery.TIMEOUT_S", 0.5)
     client = server.client()
     endpoint = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
-    receiver.answers = [5.0, 500, 302, 404]
+    receiver.answers = [60.0, 500, 302, 404]
     job = server.end_job("failed")
-    _until(lambda: len(receiver.deliveries) == 5)
-    assert set(receiver.events(endpoint.signing_secret)) == {("fine_tuning.job.failed", job)}
-    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
     log = f"/webhook_endpoints/{endpoint.id}/deliveries"
     _until(lambda: client.get(log, cast_to=object)["data"][0]["status"] == "delivered")
+    assert receiver.answers == []
+    assert set(receiver.events(endpoint.signing_secret)) == {("fine_tuning.job.failed", job)}
+    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
     entry = client.get(log, cast_to=object)["data"][0]
-    assert (entry["attempts"], entry["status_code"], entry["error"], entry["next_attempt_at"]) == (5, 204, None, None)
+    assert (entry["status_code"], entry["error"], entry["next_attempt_at"]) == (204, None, None)
+    assert entry["attempts"] >= 5  # on a busy machine any of them may take too long
     assert entry["event"]["data"] == {"id": job}
     client.webhooks.delete(endpoint.id)
 
 
 def test_a_receiver_that_is_down_and_comes_back(server: Server) -> None:
-    with receiving() as gone:
-        port = int(gone.url.rpartition(":")[2].partition("/")[0])
     client = server.client()
-    endpoint = client.webhooks.create(name="hook", url=gone.url, event_types=EVENTS)
-    jobs = [server.end_job() for _ in range(3)]
-    log = f"/webhook_endpoints/{endpoint.id}/deliveries"
-    _until(lambda: all(entry["error"] for entry in client.get(log, cast_to=object)["data"]))
-    assert "ConnectError" in client.get(log, cast_to=object)["data"][0]["error"]
-    with receiving(port) as back:
-        _until(lambda: len(back.deliveries) == 3)
-    assert sorted(back.events(endpoint.signing_secret)) == sorted(("fine_tuning.job.succeeded", job) for job in jobs)
+    with receiving(is_down=True) as receiver:
+        endpoint = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+        jobs = [server.end_job() for _ in range(3)]
+        log = f"/webhook_endpoints/{endpoint.id}/deliveries"
+        _until(lambda: all(entry["error"] for entry in client.get(log, cast_to=object)["data"]))
+        assert "ConnectError" in client.get(log, cast_to=object)["data"][0]["error"]
+        receiver.start()
+        _until(lambda: len(receiver.deliveries) == 3)
+    delivered = sorted(receiver.events(endpoint.signing_secret))
+    assert delivered == sorted(("fine_tuning.job.succeeded", job) for job in jobs)
     client.webhooks.delete(endpoint.id)
 
 
-def test_nothing_arrives_after_deletion(server: Server, receiver: Receiver) -> None:
+def test_nothing_arrives_after_deletion(server: Server, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted while the message waits for its next attempt, whose time then comes."""
+    monkeypatch.setattr("luthier.store.outbox._FIRST_PAUSE_S", 3600.0)
+    monkeypatch.setattr("luthier.store.outbox._MAX_PAUSE_S", 3600.0)
     client = server.client()
     endpoint = client.webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
-    receiver.answers = [500] * 50
+    receiver.answers = [500]
     server.end_job()
-    _until(lambda: receiver.deliveries)
+    log = f"/webhook_endpoints/{endpoint.id}/deliveries"
+    _until(lambda: client.get(log, cast_to=object)["data"][0]["attempts"] == 1)
     client.webhooks.delete(endpoint.id)
-    time.sleep(0.05)
-    before = len(receiver.deliveries)
-    time.sleep(0.3)
-    assert len(receiver.deliveries) == before
+    monkeypatch.setattr("luthier.types.clock.CLOCK", Clock(lambda: time.time() + 3601))
+    time.sleep(0.5)  # a worker looks for messages more often
+    assert len(receiver.deliveries) == 1
 
 
 def test_both_secrets_are_valid_after_a_rotation_that_keeps_the_old_one(server: Server, receiver: Receiver) -> None:
@@ -225,7 +232,7 @@ def test_a_message_survives_sigkill_between_attempts(tmp_path: Path, receiver: R
             child_server = Server(tmp_path)
             with running_lifespan(child_server.app):
                 child_server.worker().start()
-                time.sleep(60)
+                time.sleep(300)
             os._exit(1)
         _until(partial(_has_more_than, receiver, before))
         os.kill(child, signal.SIGKILL)

@@ -17,6 +17,8 @@ from luthier.inference import EnginePool
 from luthier.inference.options import EngineOptions
 from luthier.settings import Settings
 from luthier.store import Event, Job, Store
+from luthier.store.work_queue import LEASE_S, LeasedTable
+from luthier.types.clock import Clock
 from luthier.types.errors import JobError
 from luthier.worker import Worker, WorkerContext, job_spec_builder
 from luthier.worker.handlers.job_handler import JobHandler
@@ -149,11 +151,11 @@ def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_pa
 
     def validate(job: Job, _: WorkerContext) -> None:
         store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
-        assert claimed.wait(30)
+        assert claimed.wait(300)
 
     def train(job: Job, _: WorkerContext) -> None:
         claimed.set()
-        assert released.wait(30)
+        assert released.wait(300)
         owned.append(store.jobs.queue.heartbeat(job.id, job.owner))
         raise JobError("over", "over")
 
@@ -166,7 +168,7 @@ def test_one_lane_does_not_release_what_another_has_claimed(store: Store, tmp_pa
     context = context_of(store, tmp_path)
     worker = Worker(context, [Meeting(context, "validating_files", validate), JobHandler(context, "queued", train)])
     worker.start()
-    assert released.wait(30)
+    assert released.wait(300)
     worker.stop()
     assert owned == ["queued"]
 
@@ -175,14 +177,27 @@ def test_the_lease_is_renewed_until_the_job_has_ended(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Verifying a model may take longer than a lease lasts, after its trainer has exited."""
-    monkeypatch.setattr("luthier.store.work_queue.LEASE_S", 1.5)
-    monkeypatch.setattr("luthier.store.work_queue._RENEW_AFTER_S", 0)
-    lost = []
+    passed, lost, beats = [0.0], [], threading.Semaphore(0)
+    clock = Clock(lambda: time.time() + passed[0], lambda: time.monotonic() + passed[0])
+    monkeypatch.setattr("luthier.types.clock.CLOCK", clock)
+    monkeypatch.setattr("luthier.worker.lease._BEAT_S", 0.01)
+    heartbeat = LeasedTable.heartbeat
+
+    def counted(*args: Any, **values: Any) -> str | None:
+        status = heartbeat(*args, **values)
+        beats.release()
+        return status
+
+    monkeypatch.setattr(LeasedTable, "heartbeat", counted)
 
     def verify(job: Job, _: WorkerContext) -> None:
         store.jobs.transition(job.id, ("queued",), "running", Event("started"), release=False)
-        for _step in range(8):
-            time.sleep(0.4)
+        for _step in range(4):
+            passed[0] += 0.8 * LEASE_S
+            for _beat in range(2):  # the first may have begun before
+                while beats.acquire(blocking=False):
+                    pass
+                assert beats.acquire(timeout=60)
             lost.extend(store.jobs.requeue_lost())  # as another worker does
 
     job = store.jobs.create(**JOB)

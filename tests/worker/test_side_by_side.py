@@ -49,24 +49,23 @@ def test_so_many_train_at_a_time(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrent: int
 ) -> None:
     monkeypatch.setattr("luthier.worker.side_by_side.available_memory", lambda: 64 * GB)
-    meeting, running, most = threading.Barrier(concurrent), [], []
+    meeting, trained, running, most = threading.Barrier(concurrent), threading.Semaphore(0), [], []
 
     def train(job: Job, _: WorkerContext) -> None:
         running.append(job.id)
-        meeting.wait(30)  # nobody passes alone
+        meeting.wait(120)  # nobody passes alone
         most.append(len(running))
-        meeting.wait(30)
+        meeting.wait(120)
         running.remove(job.id)
+        trained.release()
         raise JobError("over", "over")
 
     jobs = _queued(store, 4)
     context = _context(store, tmp_path, concurrent_jobs=concurrent)
     worker = Worker(context, [JobHandler(context, "queued", train, TrainingMemory(context))])
     worker.start()
-    for _ in range(200):
-        if len(most) == len(jobs):
-            break
-        threading.Event().wait(0.05)
+    for _ in jobs:
+        assert trained.acquire(timeout=120)
     worker.stop()
     assert most == [concurrent] * len(jobs)
 
@@ -114,15 +113,20 @@ def test_each_trainer_has_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch
     assert TrainerHardware.of(Settings(concurrent_jobs=4, threads=3)).threads == 3
 
 
-def test_two_trainers_at_once_compute_what_one_would(tiny_base: Path, tmp_path: Path) -> None:
+def test_two_trainers_at_once_compute_what_one_would(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And their measured memory is kept, by which later jobs are admitted."""
+    monkeypatch.setattr("luthier.worker.side_by_side.available_memory", lambda: 64 * GB)
     with running_server(tmp_path, tiny_base, precision="float32", threads=1, concurrent_jobs=2) as running:
         client = client_of(running)
         file_id = upload(client)
+        created_at = now()
         jobs = [create(client, file_id, seed=3).id for _ in range(2)]
         wait(client, jobs[1], lambda job: job.status not in ("validating_files", "queued"))
         assert [client.fine_tuning.jobs.retrieve(job_id).status for job_id in jobs] == ["running", "running"]
         first, second = (losses(client, finished(client, job_id).id) for job_id in jobs)
     assert first == second
-    newest = read_rates(Settings().cache, rate_key(tiny_base, "auto", "float32", 1, full=False))[-1]
-    assert newest.peak_memory_bytes > 100 * 1024**2
+    rates = read_rates(Settings().cache, rate_key(tiny_base, "auto", "float32", 1, full=False))
+    newest = [rate for rate in rates if rate.measured_at >= created_at]  # and those of tests that run meanwhile
+    assert any(rate.peak_memory_bytes > 100 * 1024**2 for rate in newest)

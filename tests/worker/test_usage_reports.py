@@ -1,6 +1,7 @@
 """What a worker reports of a running trainer."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,8 +64,9 @@ def test_memory_is_that_of_all_processes_of_a_trainer(tmp_path: Path) -> None:
         assert trainer._process.stdout
         trainer._process.stdout.readline()
         shell = psutil.Process(trainer._process.pid)
-        resident = [process.memory_info().rss for process in (shell, *shell.children())]
-        assert len(resident) == 2
+        while (child := shell.children()[0]).name() != "sleep" or child.status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.01)  # it is the shell still, or begins
+        resident = [process.memory_info().rss for process in (shell, child)]
         assert trainer.resident_bytes() == pytest.approx(sum(resident), rel=0.2)
         trainer.kill()
     assert trainer.resident_bytes() is None

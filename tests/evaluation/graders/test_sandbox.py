@@ -127,7 +127,7 @@ def test_no_time_beyond_its_own(body: str) -> None:
     started = time.monotonic()
     deaf = "import signal\nfor one in (signal.SIGTERM, signal.SIGXCPU, signal.SIGALRM): signal.signal(one, print)\n"
     assert "longer than 1 seconds" in failure(deaf + body, time_s=1)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45  # of the 60 that it would sleep
 
 
 def test_its_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
