@@ -1,5 +1,6 @@
 """The files in deploy/ that start several machines: their form, and that what they name exists."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,31 @@ def test_compose_starts_two_workers_on_the_database_and_data_of_the_server() -> 
     assert worker["environment"].items() <= server["environment"].items()
     assert set(worker["volumes"]) <= set(server["volumes"])
     assert all(port.startswith("127.0.0.1:") for port in server["ports"])
+
+
+@pytest.mark.parametrize("page", ["cluster.md", "cluster.zh-CN.md"])
+def test_the_page_writes_what_the_compose_file_reads(page: str) -> None:
+    text = (DEPLOY.parent / "docs" / page).read_text(encoding="utf-8")
+    compose = (DEPLOY / "cluster.compose.yaml").read_text(encoding="utf-8")
+    variables = set(re.findall(r"\$\{(\w+)", compose))
+    assert variables
+    assert all(f'"{variable}=' in text for variable in variables)
+    mounted = [volume.partition(":")[0] for volume in _compose()["services"]["server"]["volumes"]]
+    written = {f"./{name}" for name in re.findall(r"> deploy/(\S+)", text)}
+    assert {source for source in mounted if source.startswith(".")} <= written
+    owner = re.search(r"chown (\d+) deploy/keys", text)
+    assert owner
+    assert f"--uid {owner[1]} " in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_the_context_of_the_image_is_what_it_copies() -> None:
+    """A builder reads all of the context, and may not read the keys."""
+    lines = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    copied = {source for line in re.findall(r"^COPY (.+)", dockerfile, re.M) for source in line.split()[:-1]}
+    assert lines.index("*") < min(lines.index(f"!{source}") for source in copied)
+    assert copied == {line[1:] for line in lines if line.startswith("!")}
+    assert all((DEPLOY.parent / source).exists() for source in copied)
 
 
 @pytest.mark.parametrize("name", ["luthier-server", "luthier-worker"])
