@@ -20,6 +20,8 @@ MAX_ATTRIBUTES = 12
 MAX_FILES_PER_SETTING = 3  # besides settings.py, which defines and validates them
 # Records rather than behaviour: wire types, settings, rows and reports may have as many fields as they need.
 _RECORD_BASES = {"BaseModel", "BaseSettings", "NamedTuple", "TypedDict"}
+# What reads and writes the database.
+_STORE_NAMES = {"store", "_store", "models", "audit_log", "idempotency_keys", "managed"}
 
 
 def test_no_import_circles() -> None:
@@ -109,3 +111,25 @@ def test_hypothesis_has_the_profile_of_conftest() -> None:
 def test_every_test_file_is_collected_for_its_ring() -> None:
     missing = [path for path in TESTS.rglob("test_*.py") if not is_collected(path, {ring_of_file(path)})]
     assert missing == []
+
+
+def _own_calls(function: ast.AsyncFunctionDef) -> Iterator[ast.Call]:
+    """Those that run on the event loop: functions inside the function are called elsewhere."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Call):
+            yield node
+        waiting += ast.iter_child_nodes(node)
+
+
+def test_no_coroutine_calls_the_store() -> None:
+    """By its name; `Database` itself refuses every call on an event loop."""
+    for path in FILES:
+        for function in nodes(path):
+            if isinstance(function, ast.AsyncFunctionDef):
+                for call in _own_calls(function):
+                    owners = set(ast.unparse(call.func).split(".")[:-1])
+                    assert not owners & _STORE_NAMES, f"{relative(path)}:{call.lineno}: {ast.unparse(call.func)}"

@@ -58,7 +58,7 @@ async def _running(settings: Settings) -> AsyncIterator[FastAPI]:
                     if worker:
                         await asyncio.to_thread(worker.stop)
         finally:
-            installation.store.close()
+            await asyncio.to_thread(installation.store.close)
 
 
 app = _Application()

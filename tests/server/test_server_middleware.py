@@ -14,11 +14,12 @@ from openai import OpenAI
 from pydantic import ValidationError
 from serving import Bare, ScriptedEngine, bare_server, body_of, serving, until
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from luthier.server.http.auth import INTERNAL_CALLER
+from luthier.server.http.auth import INTERNAL_CALLER, authenticate
 from luthier.server.http.key_ring import KeyRing
 from luthier.server.middleware.idempotency import Idempotency
 from luthier.server.middleware.rate_limit import RateLimit
@@ -230,7 +231,7 @@ def limited(folder: Path, clock: Clock, **settings: Any) -> Any:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     chosen = Settings(**settings)
-    limits = RateLimit(app, chosen, KeyRing(chosen.keys(), Store(folder).api_keys), clock)
+    limits, keys = RateLimit(app, chosen, clock), KeyRing(chosen.keys(), Store(folder).api_keys)
 
     def send_request(
         key: str = "Bearer one", path: str = "/v1/completions", inside: bool = False, **body: Any
@@ -244,8 +245,13 @@ def limited(folder: Path, clock: Clock, **settings: Any) -> Any:
         async def send(message: Any) -> None:
             headers.update({name.decode(): value.decode() for name, value in message["headers"]})
 
-        scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"authorization", key.encode())]}
-        asyncio.run(limits(scope | ({INTERNAL_CALLER: True} if inside else {}), receive, send))
+        async def handle() -> None:
+            sent = [(b"authorization", key.encode())]
+            caller = await authenticate(Headers(raw=sent), keys)
+            scope = {"type": "http", "method": "POST", "path": path, "headers": sent, "state": {"caller": caller}}
+            await limits(scope | ({INTERNAL_CALLER: True} if inside else {}), receive, send)
+
+        asyncio.run(handle())
         return headers
 
     return send_request

@@ -1,5 +1,6 @@
 """A database server that ends a session: what it may have committed keeps its bytes, and a repetition finds it."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from luthier.store import Store
 from luthier.store.outages import is_outage, may_be_committed
+from luthier.store.postgres_backend import Connector
 from luthier.store.request_ids import seeded
 from outages import lose_next_answer, outage
 from store.test_store import put
@@ -90,3 +93,69 @@ def test_sqlite_has_no_outages() -> None:
     locked = OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
     assert not is_outage(locked)
     assert not may_be_committed(locked)
+
+
+def test_a_pool_that_is_used_up_is_an_outage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait_in_vain() -> None:
+        raise PoolTimeoutError("QueuePool limit of size 8 overflow 32 reached")
+
+    monkeypatch.setattr(store._database._engine, "connect", wait_in_vain)
+    for transaction in (store._database.read, store._database.write):
+        with pytest.raises(OperationalError) as caught, transaction():
+            pass
+        assert is_outage(caught.value)
+        assert not may_be_committed(caught.value)
+
+
+class _Driver:
+    """Of a database that answers after `seconds`, with a connection or an error."""
+
+    class Error(Exception):
+        pass
+
+    class OperationalError(Error):
+        pass
+
+    def __init__(self) -> None:
+        self.loaded_dbapi, self.now_s, self.seconds, self.attempts = self, 0.0, 0.0, 0
+        self.is_up, self.on_attempt = False, lambda: None
+
+    def connect(self, *_: object, **__: object) -> str:
+        self.attempts += 1
+        self.now_s += self.seconds
+        self.on_attempt()
+        if not self.is_up:
+            raise self.OperationalError("timeout expired")
+        return "connection"
+
+
+def test_one_thread_tries_to_reach_a_host_that_does_not_answer() -> None:
+    driver = _Driver()
+    connector = Connector(lambda: driver.now_s)
+
+    def connect() -> object:
+        return connector(driver, None, (), {})
+
+    def connect_meanwhile() -> None:
+        driver.on_attempt = lambda: None
+        with pytest.raises(_Driver.OperationalError, match="timeout expired"):
+            connect()
+
+    for seconds, attempts_at_once in ((0.01, 2), (5.0, 1)):  # refused, no answer
+        driver.seconds = seconds
+        with pytest.raises(_Driver.OperationalError):
+            connect()
+        attempts, driver.on_attempt = driver.attempts, connect_meanwhile
+        with pytest.raises(_Driver.OperationalError):
+            connect()
+        assert driver.attempts - attempts == attempts_at_once
+    driver.is_up = True
+    assert connect() == connect() == "connection"
+
+
+def test_an_event_loop_does_not_wait_for_the_database(store: Store) -> None:
+    async def find() -> None:
+        store.models.list()
+
+    with pytest.raises(RuntimeError, match="event loop"):
+        asyncio.run(find())

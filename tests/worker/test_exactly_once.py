@@ -295,7 +295,7 @@ class _Application:
             fields = {"model": body["model"], "created": 1, "choices": [], "usage": None, "system_fingerprint": None}
             completion_id = resource_id("chatcmpl-")
             completion = StoredCompletion.model_construct(id=completion_id, metadata={}, **fields)
-            self._store.stored_completions.create(completion, [], days=1, max_rows=99)
+            await asyncio.to_thread(self._store.stored_completions.create, completion, [], days=1, max_rows=99)
             return httpx.Response(200, json={"id": completion_id, "usage": {"prompt_tokens": 1}})
 
 

@@ -118,7 +118,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
 def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRing) -> None:
     """The last one added is the outermost."""
     shared = RateAllowances(store.rate_limits) if store.is_shared else None
-    app.add_middleware(RateLimit, settings=settings, keys=keys, shared=shared)
+    app.add_middleware(RateLimit, settings=settings, shared=shared)
     app.add_middleware(Audit, store=store)
     app.add_middleware(Idempotency, store=store)
     app.add_middleware(AccessControl, settings=settings, keys=keys)
@@ -142,7 +142,7 @@ async def _health() -> dict[str, str]:
 
 
 def _ready(request: Request) -> dict[str, str]:
-    """The database answers too; otherwise the exception becomes status 500. Models load with their first request."""
+    """The database answers too; otherwise the exception becomes status 503. Models load with their first request."""
     state: AppState = request.app.state.luthier
     state.store.files.list(purpose=None, limit=1, ascending=False, after=None)
     return {"status": "ready"}

@@ -4,6 +4,7 @@ Readers never wait for writers. Writes happen one at a time, so a guarded `UPDAT
 write has read holds until its end. How, depends on the database (`sqlite_backend`, `postgres_backend`).
 """
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.migrations import SCHEMA_VERSION, migrate
@@ -152,6 +154,12 @@ def insert_once(connection: Connection, table: Table, row: Mapping[str, Any], *u
     connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing(index_elements=unique))
 
 
+def _refuse_event_loop() -> None:
+    """Raises RuntimeError where an event loop runs: all its requests would wait for the database, for a minute even."""
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("The store was called on an event loop. Call it in a thread: run_in_threadpool(...)")
+
+
 class Backend(Protocol):
     """What differs from database to database."""
 
@@ -166,6 +174,9 @@ class Backend(Protocol):
         ...
 
     def opening_error(self, error: BaseException | None) -> LuthierError: ...
+
+    def allow_long_statements(self, connection: Connection) -> None:
+        """For the transaction at hand, which migrates or moves whole tables."""
 
     def integrity_errors(self, engine: Engine) -> list[str]: ...
 
@@ -194,6 +205,7 @@ class Database:
 
     def _create_tables(self, on_new: Callable[[], None]) -> None:
         with self.write() as connection:
+            self._backend.allow_long_statements(connection)
             if inspect(connection).has_table("schema"):
                 migrate(connection, self._backend.name, metadata)
             else:
@@ -210,7 +222,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction with a consistent snapshot; never waits for a writer."""
-        with self._engine.connect().execution_options(**self._backend.read_options) as connection, connection.begin():
+        _refuse_event_loop()
+        with self._connect(self._backend.read_options) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -222,14 +235,22 @@ class Database:
 
         Raises UnavailableError within a request, when too many writes wait already.
         """
+        _refuse_event_loop()
         if not self._writes.acquire(blocking=not refuse_when_busy.get()):
             raise UnavailableError("The database is busy. Please try again.", code="database_busy")
         options = {"write": "exclusive" if exclusive else "row"}
         try:
-            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+            with self._connect(options) as connection, connection.begin():
                 yield connection
         finally:
             self._writes.release()
+
+    def _connect(self, options: Mapping[str, Any]) -> Connection:
+        """A pool whose connections stay in use for too long counts as a database that does not answer."""
+        try:
+            return self._engine.connect().execution_options(**options)
+        except PoolTimeoutError as error:
+            raise OperationalError("connect", {}, error) from error
 
     def current_time(self) -> ColumnElement[float]:
         """Unix seconds, for leases: by the clock that all processes on the database share."""

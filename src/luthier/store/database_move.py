@@ -152,6 +152,7 @@ def _exclusive(backend: Backend) -> Iterator[Connection]:
                 stack.enter_context(connection.begin())
             except DatabaseError as error:
                 raise backend.opening_error(error.orig) from error
+            backend.allow_long_statements(connection)
             _require_no_sessions(connection, backend.name)
             yield connection
     finally:

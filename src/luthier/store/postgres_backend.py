@@ -6,7 +6,9 @@ block has read holds until its commit, and `seq` is the order of commits. Writes
 machine that was cut off, is ended by the database, and its locks with it.
 """
 
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -30,9 +32,20 @@ from luthier.types.errors import LuthierError
 
 _WRITE_LOCK = int.from_bytes(b"luthier")
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
-_CONNECT_TIMEOUT_S = 10
 APPLICATION_NAME = "luthier"  # of the sessions of servers and workers
+_POOL_TIMEOUT_S = 10
+_SLOW_S = 1.0  # a database that can be reached refuses a connection sooner
+# A host that vanishes says nothing: attempts to connect end, and so do connections that it holds open.
+_CONNECTION = {
+    "application_name": APPLICATION_NAME,
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,  # milliseconds
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 _SESSION = {
+    "statement_timeout": "120s",
     "lock_timeout": "60s",
     "idle_in_transaction_session_timeout": "30s",
     "tcp_keepalives_idle": "10",
@@ -55,16 +68,14 @@ class PostgresBackend:
         options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         engine = create_engine(
             self._url,
-            connect_args={
-                "options": options,
-                "connect_timeout": _CONNECT_TIMEOUT_S,
-                "application_name": APPLICATION_NAME,
-            },
+            connect_args={"options": options, **_CONNECTION},
             json_serializer=to_json,
             pool_size=8,
             max_overflow=32,
+            pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,  # connections end when the database restarts
         )
+        event.listen(engine, "do_connect", Connector())
         event.listen(engine, "connect", _configure)
         event.listen(engine, "begin", _begin)
         return engine
@@ -77,6 +88,9 @@ class PostgresBackend:
         reason = next(iter(str(error).strip().splitlines()), "")
         return LuthierError(say(f"{self.name} cannot be used: {reason}", f"无法使用 {self.name}：{reason}"))
 
+    def allow_long_statements(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
     def integrity_errors(self, engine: Engine) -> list[str]:
         """None: PostgreSQL checks its pages itself, where data checksums are on."""
         return []
@@ -86,6 +100,38 @@ class PostgresBackend:
 
     def tidy(self, engine: Engine) -> None:
         pass
+
+
+class Connector:
+    """Connects an engine. After an attempt that took long to fail, one thread at a time tries again.
+
+    The others fail at once. Otherwise each request would hold one of the server's threads for the whole timeout, and
+    requests that need no database would wait for a thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._attempt = clock, threading.Lock()
+        self._failure: str | None = None
+
+    def __call__(self, dialect: Any, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        if self._failure is None:
+            return self._connect(dialect, arguments, options)
+        if not self._attempt.acquire(blocking=False):
+            raise dialect.loaded_dbapi.OperationalError(self._failure)
+        try:
+            return self._connect(dialect, arguments, options)
+        finally:
+            self._attempt.release()
+
+    def _connect(self, dialect: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        started_s = self._clock()
+        try:
+            connection = dialect.connect(*arguments, **options)
+        except dialect.loaded_dbapi.Error as error:
+            self._failure = str(error) if self._clock() - started_s > _SLOW_S else None
+            raise
+        self._failure = None
+        return connection
 
 
 def _parse_url(text: str) -> URL:

@@ -73,6 +73,9 @@ class SQLiteBackend:
     def opening_error(self, error: BaseException | None) -> LuthierError:
         return opening_error(self._path, error)
 
+    def allow_long_statements(self, connection: Connection) -> None:
+        pass
+
     def integrity_errors(self, engine: Engine) -> list[str]:
         """What SQLite's check of the whole file finds. Reads every page."""
         try:

@@ -19,6 +19,7 @@ class Caller:
         admin: May manage keys and checkpoint permissions, and read metrics and the audit log.
         read_only: May change and generate nothing.
         key_id: Of a managed key; None for one of the settings, and without keys.
+        key_digest: SHA-256 of the key, under which its requests are counted; empty where none is required.
         requests_per_minute, tokens_per_minute: Limits of the key; None: those of the settings.
         max_jobs, max_bytes: Limits of the key on its unfinished jobs and on the bytes of its files; None: no limit.
     """
@@ -27,6 +28,7 @@ class Caller:
     admin: bool = True
     read_only: bool = False
     key_id: str | None = None
+    key_digest: str = ""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     max_jobs: int | None = None

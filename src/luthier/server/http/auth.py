@@ -14,13 +14,16 @@ from luthier.types.projects import PROJECT_ID, Caller
 INTERNAL_CALLER = "luthier.caller"
 
 
-def authenticate(headers: Headers, keys: KeyRing) -> Caller:
+async def authenticate(headers: Headers, keys: KeyRing) -> Caller:
     """The caller of a request, by its bearer key; where no key is required, everyone is the organization.
 
     Raises:
         AuthenticationError: In OpenAI's words.
     """
-    caller = _caller_of_key(headers, keys) if keys.is_required() else Caller()
+    scheme, _, sent_key = headers.get("authorization", "").partition(" ")
+    secret = sent_key if scheme.lower() == "bearer" else ""
+    check = await keys.check(secret)
+    caller = _accepted(check.caller, secret) if check.is_required else Caller()
     header_project = headers.get("openai-project") or None
     if header_project and not PROJECT_ID.fullmatch(header_project):
         raise AuthenticationError(f"No such project: {header_project[:100]}", code="invalid_project")
@@ -29,16 +32,15 @@ def authenticate(headers: Headers, keys: KeyRing) -> Caller:
     return replace(caller, project=caller.project or header_project)
 
 
-def _caller_of_key(headers: Headers, keys: KeyRing) -> Caller:
-    scheme, _, sent_key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not sent_key:
+def _accepted(caller: Caller | None, secret: str) -> Caller:
+    """Raises AuthenticationError for a missing key, and for one that nobody may send."""
+    if not secret:
         raise AuthenticationError(
             "You didn't provide an API key. You need to provide your API key in an Authorization header using "
             "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
-    caller = keys.caller_of(sent_key)
     if caller is None:
-        redacted = sent_key[:3] + "****" + sent_key[-4:] if len(sent_key) > 12 else "****"
+        redacted = secret[:3] + "****" + secret[-4:] if len(secret) > 12 else "****"
         raise AuthenticationError(
             f"Incorrect API key provided: {redacted}. The keys of this server are set where it is started "
             "(--api-keys or LUTHIER_API_KEYS), or made with `luthier keys create`.",

@@ -103,7 +103,7 @@ def _storage_error(error: DBAPIError | OSError) -> APIError | None:
             message = "The database is locked by another program. Nothing was stored; please try again."
             return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})
         case "unreachable":
-            message = "The database cannot be reached at the moment. Please try again."
+            message = "The database cannot be reached, or does not answer in time. Please try again."
             return UnavailableError(message, code="database_unavailable", headers={"retry-after": "5"})
     return None
 

@@ -1,17 +1,37 @@
 """The keys that a server accepts: those of its settings, those it manages, and one for commands on its own machine.
 
-A managed key that is revoked, in this process or another, is refused after two seconds at the latest.
+A managed key that is revoked, in this process or another, is refused after two seconds at the latest. What the database
+says of a key is remembered for that long; then a thread reads it again, and the event loop waits for no database.
 """
 
+import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from starlette.concurrency import run_in_threadpool
 
 from luthier.store.api_keys import ApiKeys, StoredKey
 from luthier.types.projects import Caller
 
 _TRUSTED_S = 2.0  # how long what the database says of a key holds
+
+
+class KeyCheck(NamedTuple):
+    """`is_required`: requests need a key. `caller`: who sent this one; None for a key that is not accepted."""
+
+    is_required: bool
+    caller: Caller | None
+
+
+@dataclass
+class _Memory:
+    """What the database said, with the time of reading: keys by their secrets, and whether there is any."""
+
+    keys: dict[str, tuple[float, StoredKey]] = field(default_factory=dict)
+    has_any: tuple[float, bool] | None = None
 
 
 @dataclass
@@ -25,54 +45,88 @@ class KeyRing:
     managed: ApiKeys
     local: str | None = None
     is_reachable: bool = False
-    _callers: dict[str, tuple[float, StoredKey]] = field(default_factory=dict)
-    _any_managed: tuple[float, bool] = (0.0, False)
+    _memory: _Memory = field(default_factory=_Memory)
+
+    async def check(self, secret: str) -> KeyCheck:
+        """Of a request with this key, empty for a request without one. Raises as the store does."""
+        return self._remembered(secret) or await run_in_threadpool(self._read, secret)
 
     def is_required(self) -> bool:
-        """Whether requests need a key."""
-        return bool(self.configured) or self.is_reachable or self._has_managed()
-
-    def caller_of(self, secret: str) -> Caller | None:
-        """Who sends this key; None for a key that is not accepted."""
-        projects = {**self.configured, **({self.local: None} if self.local else {})}
-        # Compares every key in constant time, so that the duration of a request reveals nothing.
-        matches = [key for key in projects if hmac.compare_digest(secret.encode("latin-1", "replace"), key.encode())]
-        if matches:
-            project = projects[matches[0]]
-            return Caller(project=project, admin=project is None)
-        key = self._find(secret)
-        if key is None:
-            return None
-        return Caller(
-            project=key.project,
-            admin=key.role == "admin",
-            read_only=key.role == "reader",
-            key_id=key.id,
-            requests_per_minute=key.requests_per_minute,
-            tokens_per_minute=key.tokens_per_minute,
-            max_jobs=key.max_jobs,
-            max_bytes=key.max_bytes,
-        )
+        """Whether requests need a key. May read the database, so it is for worker threads."""
+        memory = self._memory
+        required = self._requirement(memory)
+        if required is None:
+            read_at, required = time.monotonic(), self.managed.has_any()
+            memory.has_any = (read_at, required)
+        return required
 
     def forget(self) -> None:
-        """After a change of keys in this process, which then holds at once."""
-        self._callers.clear()
-        self._any_managed = (0.0, False)
+        """After a change of keys in this process, which then holds at once: also for what a thread is reading now."""
+        self._memory = _Memory()
+
+    def _remembered(self, secret: str) -> KeyCheck | None:
+        """None for what only the database knows."""
+        required = self._requirement(self._memory)
+        if required is None:
+            return None
+        check = self._answer(required, secret, self._recall)
+        return check if check.caller or not (required and secret) else None
+
+    def _read(self, secret: str) -> KeyCheck:
+        return self._answer(self.is_required(), secret, self._find)
+
+    def _answer(self, required: bool, secret: str, find: Callable[[str], StoredKey | None]) -> KeyCheck:
+        """`find`: the managed key with a secret."""
+        if not (required and secret):
+            return KeyCheck(required, None)
+        caller = self._of_settings(secret)
+        if caller is None and (key := find(secret)):
+            caller = _caller_of(key, secret)
+        return KeyCheck(required, caller)
+
+    def _requirement(self, memory: _Memory) -> bool | None:
+        if self.configured or self.is_reachable:
+            return True
+        if memory.has_any is None or time.monotonic() - memory.has_any[0] >= _TRUSTED_S:
+            return None
+        return memory.has_any[1]
+
+    def _of_settings(self, secret: str) -> Caller | None:
+        """Compares every key in constant time, so that the duration of a request reveals nothing."""
+        projects = {**self.configured, **({self.local: None} if self.local else {})}
+        matches = [key for key in projects if hmac.compare_digest(secret.encode("latin-1", "replace"), key.encode())]
+        if not matches:
+            return None
+        project = projects[matches[0]]
+        return Caller(project=project, admin=project is None, key_digest=_digest(secret))
+
+    def _recall(self, secret: str) -> StoredKey | None:
+        read_at, key = self._memory.keys.get(secret, (0.0, None))
+        return key if key and key.is_valid and time.monotonic() - read_at < _TRUSTED_S else None
 
     def _find(self, secret: str) -> StoredKey | None:
-        checked_at, key = self._callers.get(secret, (0.0, None))
-        if key is not None and time.monotonic() - checked_at < _TRUSTED_S and key.is_valid:
-            return key
+        memory, read_at = self._memory, time.monotonic()
         key = self.managed.find(secret)
         if key is None:
-            self._callers.pop(secret, None)
-        else:  # only keys that exist are cached, so there are no more entries than keys
-            self._callers[secret] = (time.monotonic(), key)
+            memory.keys.pop(secret, None)
+        else:  # only keys that exist are remembered, so there are no more entries than keys
+            memory.keys[secret] = (read_at, key)
         return key
 
-    def _has_managed(self) -> bool:
-        checked_at, any_managed = self._any_managed
-        if not checked_at or time.monotonic() - checked_at > _TRUSTED_S:
-            any_managed = self.managed.has_any()
-            self._any_managed = (time.monotonic(), any_managed)
-        return any_managed
+
+def _caller_of(key: StoredKey, secret: str) -> Caller:
+    return Caller(
+        project=key.project,
+        admin=key.role == "admin",
+        read_only=key.role == "reader",
+        key_id=key.id,
+        key_digest=_digest(secret),
+        requests_per_minute=key.requests_per_minute,
+        tokens_per_minute=key.tokens_per_minute,
+        max_jobs=key.max_jobs,
+        max_bytes=key.max_bytes,
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -15,7 +15,7 @@ from luthier.inference.scheduling.fairness import fairness_key
 from luthier.language import Language, of_request
 from luthier.server.http.auth import INTERNAL_CALLER, authenticate
 from luthier.server.http.body_limits import body_limit_bytes
-from luthier.server.http.errors import error_response
+from luthier.server.http.errors import as_api_error, error_response
 from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.database import refuse_when_busy
@@ -62,8 +62,8 @@ class AccessControl:
 
         of_request.set(_language(scope))
         try:
-            caller = scope.get(INTERNAL_CALLER) or self._caller(HTTPConnection(scope))
-            fairness_key.set(self._fairness_key(scope))
+            caller = scope.get(INTERNAL_CALLER) or await self._caller(HTTPConnection(scope))
+            fairness_key.set(_fairness_key(scope, caller))
             refuse_when_busy.set(INTERNAL_CALLER not in scope)
             calling.set(caller)
             scope.setdefault("state", {}).update(caller=caller, request_id=request_id)
@@ -76,37 +76,31 @@ class AccessControl:
     async def _handle_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A refused websocket is closed before it opens, which its client sees as status 403."""
         try:
-            self._authorize(HTTPConnection(scope))
-        except APIError as error:
-            await send({"type": "websocket.close", "code": 1008, "reason": error.message[:100]})
+            await self._authorize(HTTPConnection(scope))
+        except Exception as error:
+            await send({"type": "websocket.close", "code": 1008, "reason": as_api_error(error).message[:100]})
             return
         await self._app(scope, receive, send)
 
-    def _fairness_key(self, scope: Scope) -> str:
-        """The key by which engines schedule fairly; the same for everyone on a server without API keys."""
-        if INTERNAL_CALLER in scope:
-            return f"batches of {scope[INTERNAL_CALLER].project}"
-        return Headers(scope=scope).get("authorization", "") if self._keys.is_required() else ""
-
-    def _caller(self, connection: HTTPConnection) -> Caller:
+    async def _caller(self, connection: HTTPConnection) -> Caller:
         """Probes are answered to everyone: their Host header is often the address of a pod. Raises APIError."""
         path, is_read = connection.scope["path"], connection.scope["method"] in ("GET", "HEAD")
         if is_read and path in _PROBE_PATHS:
             return _NOBODY
         if is_read and (path == _DASHBOARD_PATHS[0] or path.startswith(_DASHBOARD_PATHS[1])):
-            self._check_origin(connection)
+            self._check_origin(connection, (await self._keys.check("")).is_required)
             return _NOBODY
-        return self._authorize(connection)
+        return await self._authorize(connection)
 
-    def _authorize(self, connection: HTTPConnection) -> Caller:
+    async def _authorize(self, connection: HTTPConnection) -> Caller:
         """Raises APIError."""
         _check_headers_size(connection.scope)
-        caller = authenticate(connection.headers, self._keys)
+        caller = await authenticate(connection.headers, self._keys)
         if caller.read_only and connection.scope.get("method", "GET") not in _READING:
             raise PermissionDeniedError(
                 "This API key may only read: its role is reader.", code="insufficient_permissions"
             )
-        self._check_origin(connection)
+        self._check_origin(connection, bool(caller.key_digest))
         _check_encoding(connection.headers)
         content_length = connection.headers.get("content-length", "")
         limit = self._body_limit_bytes(connection.scope)
@@ -114,10 +108,10 @@ class AccessControl:
             raise _body_too_large(limit)
         return caller
 
-    def _check_origin(self, connection: HTTPConnection) -> None:
+    def _check_origin(self, connection: HTTPConnection, requires_key: bool) -> None:
         """Raises PermissionDeniedError because of an address, host or page that a request may not come from."""
         host = connection.headers.get("host", "").lower()
-        if not self._keys.is_required():
+        if not requires_key:
             self._check_loopback(connection, host)
         origin = connection.headers.get("origin")
         allowed = self._settings.cors_origins
@@ -160,6 +154,11 @@ def _language(scope: Scope) -> Language | None:
     """Chinese where the query has `lang=zh`."""
     query = scope["query_string"]
     return "zh" if b"lang=zh" in query and QueryParams(query).get("lang") == "zh" else None
+
+
+def _fairness_key(scope: Scope, caller: Caller) -> str:
+    """The key by which engines schedule fairly; the same for everyone on a server without API keys."""
+    return f"batches of {caller.project}" if INTERNAL_CALLER in scope else caller.key_digest
 
 
 def _check_headers_size(scope: Scope) -> None:

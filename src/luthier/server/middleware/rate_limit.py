@@ -5,20 +5,18 @@ quarter of the characters sent. Counts live in this process and are lost when it
 they are counted there over all of them (`luthier.store.rate_allowances`).
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.buffered_body import buffer_body
 from luthier.server.http.json_body import parse_json_body
-from luthier.server.http.key_ring import KeyRing
 from luthier.settings import Settings
 from luthier.store.rate_allowances import RateAllowances
 from luthier.types.errors import APIError, RateLimitError
@@ -40,31 +38,30 @@ class RateLimit:
         self,
         app: ASGIApp,
         settings: Settings,
-        keys: KeyRing,
         clock: Callable[[], float] = time.monotonic,
         shared: RateAllowances | None = None,
     ) -> None:
         """`shared`: counts over all servers; None: in this process."""
         self._shared = shared
-        self._app, self._organization, self._clock, self._keys = app, settings.organization, clock, keys
+        self._app, self._organization, self._clock = app, settings.organization, clock
         self._per_minute = {"requests": settings.requests_per_minute, "tokens": settings.tokens_per_minute}
         # One entry for each of the server's keys at most: access control runs before.
         self._buckets: dict[str, dict[str, TokenBucket]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         limited = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _LIMITED_PATHS
-        per_minute = self._limits(scope) if limited else {}
-        if INTERNAL_CALLER in scope or not any(per_minute.values()):
+        limits = self._limits(scope["state"]["caller"]) if limited and INTERNAL_CALLER not in scope else {}
+        if not limits:
             await self._app(scope, receive, send)
             return
         body, replayed = await buffer_body(receive)
-        key, set_limits = self._key(scope), {name: limit for name, limit in per_minute.items() if limit}
+        key = scope["state"]["caller"].key_digest  # without keys all clients share a count, whatever key they send
         model, tokens = await _model_and_tokens(body)
         cost = {"requests": 1, "tokens": tokens}
         if self._shared:
-            buckets, refused = await run_in_threadpool(self._shared.spend, key, set_limits, cost)
+            buckets, refused = await run_in_threadpool(self._shared.spend, key, limits, cost)
         else:
-            buckets = self._refilled_buckets(key, set_limits)
+            buckets = self._refilled_buckets(key, limits)
             refused = spend(buckets, cost)
         if refused:
             raise self._exceeded(buckets, refused, cost[refused], model)
@@ -77,17 +74,10 @@ class RateLimit:
 
         await self._app(scope, replayed, send_with_headers)
 
-    def _limits(self, scope: Scope) -> dict[str, int | None]:
-        """Those of the caller's key, else those of the settings."""
-        caller: Caller = scope.get("state", {}).get("caller") or Caller()
+    def _limits(self, caller: Caller) -> dict[str, int]:
+        """Those that are set, of the caller's key, else of the settings."""
         own = {"requests": caller.requests_per_minute, "tokens": caller.tokens_per_minute}
-        return {name: own[name] or limit for name, limit in self._per_minute.items()}
-
-    def _key(self, scope: Scope) -> str:
-        """The digest of the API key; on a server without keys all clients share one, whatever key they send."""
-        authorization = Headers(scope=scope).get("authorization", "")
-        secret = authorization.partition(" ")[2] if self._keys.is_required() else ""
-        return hashlib.sha256(secret.encode()).hexdigest()
+        return {name: limit for name, default in self._per_minute.items() if (limit := own[name] or default)}
 
     def _refilled_buckets(self, key: str, per_minute: dict[str, int]) -> dict[str, TokenBucket]:
         now_s = self._clock()
