@@ -131,7 +131,10 @@ REQUESTS = (    # generation
         "The database is locked by another program. Nothing was stored; please try again.",
         "数据库被其他程序锁定，没有保存任何内容。请重试。",
     ),
-    ("The database cannot be reached, or does not answer in time. Please try again.", "无法连接数据库，或数据库没有及时响应。请重试。"),
+    (
+        "The database cannot be reached, or does not answer in time. Please try again.",
+        "无法连接数据库，或数据库没有及时响应。请重试。",
+    ),
     ("The database is busy. Please try again.", "数据库繁忙。请重试。"),
     ("Invalid URL ({method} {path})", "没有此地址（{method} {path}）。"),
     ("Not allowed to {method} on {path} (HINT: Perhaps you meant another method)", "{path} 不接受 {method} 请求。"),
