@@ -49,7 +49,8 @@ class KeyRing:
 
     async def check(self, secret: str) -> KeyCheck:
         """Of a request with this key, empty for a request without one. Raises as the store does."""
-        return self._remembered(secret) or await run_in_threadpool(self._read, secret)
+        remembered = self._remembered(secret)
+        return await run_in_threadpool(self._read, secret) if remembered is None else remembered
 
     def is_required(self) -> bool:
         """Whether requests need a key. May read the database, so it is for worker threads."""
