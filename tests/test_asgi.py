@@ -64,4 +64,4 @@ def test_a_folder_in_use_ends_the_server(tmp_path: Path, tiny_base: Path) -> Non
     with server_lock(Settings(data=tmp_path / "data")):
         process, _ = _uvicorn(tmp_path / "data", tiny_base, tmp_path / "log")
         assert process.wait(PATIENCE_S) != 0
-    assert "already runs" in (tmp_path / "log").read_text()
+    assert "is already running" in (tmp_path / "log").read_text()

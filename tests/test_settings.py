@@ -156,7 +156,7 @@ def test_a_renamed_variable_warns_in_any_command(monkeypatch: pytest.MonkeyPatch
 def test_one_server_a_folder_and_commands_find_it(tmp_path: Path, tiny_base: Path) -> None:
     settings = Settings(port=0, data=tmp_path / "data", base=str(tiny_base))
     with LuthierServer(settings) as running:
-        with pytest.raises(LuthierError, match="already runs"):
+        with pytest.raises(LuthierError, match="is already running"):
             LuthierServer(settings).__enter__()
         with running_or_embedded(settings.data) as endpoint:
             assert (endpoint.base_url, endpoint.embedded) == (running.endpoint.base_url, False)
@@ -223,7 +223,7 @@ def test_a_key_file_is_for_its_owner_only(tmp_path: Path, mode: int, is_taken: b
 
 @pytest.mark.parametrize(
     ("content", "cause"),
-    [(None, "cannot be read"), (b"\n# none\n", "holds no key"), (b"proj_b=sk-0\n", "different projects"),
+    [(None, "cannot be read"), (b"\n# none\n", "contains no key"), (b"proj_b=sk-0\n", "different projects"),
      (b"proj_b=\n", "is empty"), (b"\xff\xfe", "cannot be read")],
 )  # fmt: skip
 def test_a_key_file_that_gives_no_keys_is_refused(tmp_path: Path, content: bytes | None, cause: str) -> None:

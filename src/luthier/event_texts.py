@@ -84,7 +84,7 @@ _EVENTS = [
         (r"The server stopped; the job resumes from its last step when the server is back",
          "服务器已停止；服务器恢复后，任务从最后一步继续"),
         (r"The worker stopped unexpectedly; the job is back in the queue and will resume",
-         "工作进程意外终止；任务已回到队列，之后会继续"),
+         "worker 意外终止；任务已回到队列，之后会继续"),
         (r"The trainer was terminated externally \(signal (\d+)\); the job resumes from its last saved step",
          r"训练进程被外部终止（信号 \1）；任务从最后保存的一步继续"),
         (r"The trainer was terminated externally \(exit code (\d+)\); the job resumes from its last saved step",

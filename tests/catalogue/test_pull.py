@@ -188,7 +188,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, tmp_path: Path, monkeypatch: p
         "maker/nothing": "no model.safetensors",
         "maker/ggufs": "luthier models pull maker/ggufs/a-q8_0.gguf",
         "maker/ggufs/b.gguf": "has no file b.gguf",
-        "maker/ggufs/a-f16-00001-of-00002.gguf": "is a part of a GGUF file",
+        "maker/ggufs/a-f16-00001-of-00002.gguf": "is one part of a split GGUF file",
         "maker/strange": "code of its own, which is never run",
         "maker/gptq": r"quantised \(gptq\)",
         "maker/slow": "no tokenizer.json",
@@ -272,7 +272,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, tiny_base: Path, own_cach
     local = shutil.copytree(tiny_base, tmp_path / "local")
     assert pull(str(local), quiet) == ("local", local)
     local.rename(tmp_path / "away")
-    with pytest.raises(BaseModelError, match="Put the folder back"):
+    with pytest.raises(BaseModelError, match="Restore the folder"):
         Catalogue(own_cache).folder("local")
 
 

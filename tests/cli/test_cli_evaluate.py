@@ -90,7 +90,7 @@ def test_a_person_sees_a_table_the_saving_and_advice(luthier: Run, calls_file: P
     assert "100 [72–100]" in output
     assert "10 prompt tokens instead of 100: 90 % less, $180.00 per million questions" in output
     assert f"{TUNED} is better than {BASE} (+80.0 points)" in output
-    assert "Only 10 examples were asked" in output
+    assert "Only 10 examples were evaluated" in output
     saved = json.loads(luthier("evaluate", TUNED, calls_file, "--functions", "--price-in", 2, "--json").stdout)[
         "saving"
     ]

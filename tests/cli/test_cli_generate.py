@@ -69,7 +69,7 @@ def test_a_refused_key_is_exit_code_2_and_leaves_no_output(
     teacher.fault(lambda body: True, times=99, status=401)
     result = generate()
     assert result.exit_code == 2
-    assert "t cannot be asked: 401: scripted 401" in result.stderr
+    assert "t cannot be used: 401: scripted 401" in result.stderr
     assert not (tmp_path / "data.jsonl").exists()
 
 

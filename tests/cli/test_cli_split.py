@@ -114,7 +114,10 @@ def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, wo
     ("content", "words"),
     [
         (b"%PDF-1.7\n", {"en": "is a file of the format PDF", "zh": "这是 PDF 格式的文件"}),
-        (b"name;note,remark\na;b,c\n", {"en": "several signs could separate", "zh": "几种符号都可能是分隔符"}),
+        (
+            b"name;note,remark\na;b,c\n",
+            {"en": "several characters could be the separator", "zh": "几种符号都可能是分隔符"},
+        ),
         (b'{"text": "a"}\n{"text": "b"}\n', {"en": "these are conversations in one text", "zh": "整段对话写成的文本"}),
     ],
 )

@@ -25,14 +25,14 @@ def test_a_folder_without_a_database(luthier: Run, tmp_path: Path) -> None:
 def test_what_is_there_is_not_overwritten(luthier: Run, tmp_path: Path) -> None:
     store = Store(tmp_path)
     result = luthier("store", "move", "--from", URL, "--data", tmp_path)
-    assert "is a database already" in result.stderr
+    assert "is already a database" in result.stderr
     worker = store.workers.register()
-    assert "1 workers run on" in luthier("store", "move", "--to", URL, "--data", tmp_path).stderr
+    assert "1 workers are running on" in luthier("store", "move", "--to", URL, "--data", tmp_path).stderr
     store.workers.unregister(worker)
     store.close()
 
 
 def test_an_address_that_is_none(luthier: Run, tmp_path: Path) -> None:
     Store(tmp_path).close()
-    assert "no URL of PostgreSQL" in luthier("store", "move", "--to", "mysql://x/y", "--data", tmp_path).stderr
+    assert "not a PostgreSQL URL" in luthier("store", "move", "--to", "mysql://x/y", "--data", tmp_path).stderr
     assert (tmp_path / "luthier.db").exists()

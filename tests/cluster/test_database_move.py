@@ -156,7 +156,7 @@ def test_rows_that_are_refused_leave_nothing_behind(data: Path, url: str, tmp_pa
     with pytest.raises(LuthierError, match=r"The table jobs cannot be copied: .*json.* Nothing was moved\."):
         move_to_postgres(data, url)
     assert (data / "luthier.db").exists()
-    with pytest.raises(LuthierError, match="holds no tables of Luthier"):
+    with pytest.raises(LuthierError, match="contains no Luthier tables"):
         move_to_folder(url, tmp_path / "back")
 
 
@@ -176,7 +176,7 @@ def test_the_command_counts_what_it_moved(data: Path, url: str) -> None:
     assert json.loads(moved.stdout)["rows"]["files"] == 1
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
-    assert "holds no database of Luthier" in refused.stderr
+    assert "contains no Luthier database" in refused.stderr
     moved_back = CliRunner().invoke(main, ["store", "move", "--from", url, "--data", str(data), "--lang", "zh"])
     assert "行" in moved_back.stdout
     assert "不要设置 LUTHIER_STORE" in moved_back.stderr

@@ -169,8 +169,8 @@ def test_a_vocabulary_of_deepseeks_keeps_its_form_of_calls(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("template", "calls", "turns", "reasoning"),
     [
-        (NO_FUNCTIONS, "Luthier's own (its template loses: definition, call)", "as its template writes them", True),
-        (SWITCHES, "Luthier's own (its template loses: definition, call)", "composed turn by turn", True),
+        (NO_FUNCTIONS, "Luthier's own (its template loses: definition, call)", "as its own template writes them", True),
+        (SWITCHES, "Luthier's own (its template loses: definition, call)", "rendered turn by turn", True),
     ],
 )
 def test_what_a_base_can_do(template: str, calls: str, turns: str, reasoning: bool, tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def test_five_examples_that_plainly_differ_are_too_few_for_a_verdict() -> None:
 
 
 def test_equal_models_show_no_difference_at_any_size() -> None:
-    assert "no difference seen" in verdict(paired_means([1.0] * 5, [1.0] * 5))
-    assert "no difference seen" in verdict(paired_means([1.0, 2.0] * 20, [2.0, 1.0] * 20))
+    assert "no significant difference" in verdict(paired_means([1.0] * 5, [1.0] * 5))
+    assert "no significant difference" in verdict(paired_means([1.0, 2.0] * 20, [2.0, 1.0] * 20))
 
 
 def test_an_interval_without_zero_is_called_uncertain() -> None:
@@ -52,14 +52,14 @@ SWALLOWED = {"land": {"land": 2, "reject": 9}, "fly": {"reject": 5, "": 1}, "rej
 
 
 def test_an_answer_that_swallows_others_is_named() -> None:
-    start = "reject was given for 14 questions that wanted other functions (land 9, fly 5, definitions full)"
+    start = "reject was the answer to 14 questions that required other functions (land 9, fly 5, definitions full)"
     assert advice(SWALLOWED)[0].startswith(start)
     assert "有 14 个问题应当用其他函数，却答成了 reject（land 9、fly 5" in advice(SWALLOWED, language="zh")[0]
 
 
 def test_the_run_in_which_it_swallows_most_is_named() -> None:
     lines = advice({"land": {"land": 11}, "fly": {"fly": 6}, "reject": {"reject": 10}}, SWALLOWED)
-    assert [line for line in lines if "definitions none" in line and "reject was given for 14" in line] == lines[:1]
+    assert [line for line in lines if "definitions none" in line and "reject was the answer to 14" in line] == lines[:1]
 
 
 def test_calls_that_are_not_made_are_counted() -> None:
@@ -67,4 +67,4 @@ def test_calls_that_are_not_made_are_counted() -> None:
 
 
 def test_a_few_confusions_are_no_advice() -> None:
-    assert not any("was given for" in line for line in advice({"land": {"land": 40, "fly": 2}, "": {"fly": 9}}))
+    assert not any("was the answer to" in line for line in advice({"land": {"land": 40, "fly": 2}, "": {"fly": 9}}))

@@ -76,7 +76,7 @@ def _without_config(folder: Path) -> None:
         (_with_output_layer, "changes lm_head"),
         (_with_dora, "use_dora"),
         (_cut_short, "cannot be read"),
-        (_without_config, "is no PEFT adapter"),
+        (_without_config, "is not a PEFT adapter"),
     ],
 )
 def test_what_cannot_be_served_is_refused(installation: Installation, tmp_path: Path, change, part: str) -> None:

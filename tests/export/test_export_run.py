@@ -76,7 +76,7 @@ def test_nothing_is_overwritten_and_the_disk_is_bounded(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(ExportError, match="nothing is overwritten"):
+    with pytest.raises(ExportError, match="is not overwritten"):
         installation.export("peft", tmp_path / "there")
     monkeypatch.setattr(run, "_RESERVED_BYTES", 1 << 60)
     with pytest.raises(ExportError, match="GiB are free"):

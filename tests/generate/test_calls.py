@@ -334,16 +334,19 @@ def test_values_that_were_given_up_stay_so_and_nothing_is_paid_twice(server: Tea
     ("content", "message"),
     [
         ("not json", "cannot be read"),
-        ("[]", "holds no function definitions"),
+        ("[]", "contains no function definitions"),
         ('[{"name": "a b"}]', "definition 1: it needs a name"),
         ('[{"name": "a", "parameters": {"type": "objekt"}}]', "definition 1: parameters"),
         ('[{"name": "a", "parameters": {"type": "array"}}]', "must be an object"),
         ('[{"name": "a", "parameters": {"type": "object", "required": ["x"]}}]', "required but not defined"),
         ('[{"name": "a"}, {"name": "a"}]', "defines a twice"),
-        ('[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/no"}}}}]', "leads nowhere"),
+        (
+            '[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/no"}}}}]',
+            "cannot be resolved",
+        ),
         (
             '[{"name": "a", "parameters": {"type": "object", "properties": {"x": {"$ref": "#/properties/x"}}}}]',
-            "leads nowhere",
+            "cannot be resolved",
         ),
     ],
 )
@@ -356,7 +359,7 @@ def test_definitions_that_cannot_be_used_are_named(tmp_path: Path, content: str,
 
 @pytest.mark.parametrize("template", ["{name", "{nobody}", "{} {name}"])
 def test_own_phrasings_that_cannot_be_filled_in_are_named(template: str) -> None:
-    with pytest.raises(OptionsError, match="is none of its parameters"):
+    with pytest.raises(OptionsError, match="is not one of its parameters"):
         plain(spec(LEAVE, 10, UserContent(phrasings={"write_leave_letter": [template]})))
 
 

@@ -98,7 +98,7 @@ def test_a_teacher_whose_lists_are_unusable_is_given_up_early(server: TeacherSer
     server.wrap = lambda text: {} if "capital" in text else {"content": said}
     outcome = topics(TopicSpec(plan, sub_topics=0, batch=5), TeacherOptions("t", concurrency=2))
     assert outcome.report["made"] == 0
-    assert "lists in a row with nothing usable" in str(outcome.stopped)
+    assert "gave no usable list" in str(outcome.stopped)
     assert said[:6] in str(outcome.stopped)
     assert len(server.requests) <= 30, "of at least 400"
     assert {line["teacher_said"] for line in outcome.rejects if line["stage"] == "list"} == {said}

@@ -142,7 +142,7 @@ def test_a_stopped_run_keeps_what_it_made(server: TeacherServer, topics: Topics)
     outcome = topics(spec())
     assert 0 < outcome.report["made"] < 8
     assert outcome.report["made"] == len(outcome.examples)
-    assert "cannot be asked" in outcome.report["stopped"]
+    assert "cannot be used" in outcome.report["stopped"]
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_models_that_are_off_are_no_longer_a_loss(old_models: Inventory) -> None
     assert old_models.models[0].id == TURBO
     assert old_models.models[0].is_off(TODAY)
     assert sum(loss.count for loss in losses(old_models) if loss.kind == "answers") == 4  # all but that one
-    assert any("off already: 1" in line for line in notes(old_models, "en"))
+    assert any("already off: 1" in line for line in notes(old_models, "en"))
 
 
 def test_a_part_that_the_service_does_not_have_is_told_as_such(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_an_earlier_backup_has_takes_no_space_again(store: Store, tmp_path:
     restored = Store(tmp_path / "restored")
     contents = {file_id: restored.files.path(file_id).read_bytes() for file_id in (same, damaged, new)}
     assert contents == {same: b"same", damaged: b"damaged", new: b"new"}
-    with pytest.raises(LuthierError, match="no backup"):
+    with pytest.raises(LuthierError, match="is not a backup"):
         back_up(tmp_path / "data", tmp_path / "third", earlier=tmp_path / "data")
     assert not (tmp_path / "third").exists()
 
@@ -119,7 +119,7 @@ def test_neither_goes_into_a_folder_that_holds_something(store: Store, tmp_path:
 
 
 def test_a_folder_that_is_no_backup_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LuthierError, match="no backup"):
+    with pytest.raises(LuthierError, match="is not a backup"):
         restore(tmp_path, tmp_path / "restored")
 
 
@@ -142,7 +142,7 @@ def test_a_data_folder_without_its_database_gets_no_empty_one(store: Store, tmp_
     shutil.copytree(tmp_path / "data", copy, ignore=shutil.ignore_patterns("luthier.db*"))
     if database == "empty":
         (copy / "luthier.db").write_bytes(b"")
-    with pytest.raises(LuthierError, match="no database"):
+    with pytest.raises(LuthierError, match="no Luthier database"):
         Store(copy)
 
 

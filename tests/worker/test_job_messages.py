@@ -55,7 +55,7 @@ NOTICES = [
         )
         for reason, feature in (
             ("recurrent", "recurrent or convolution layers"),
-            ("own_attention", "attention code of its own"),
+            ("own_attention", "its own attention code"),
             ("sinks", "attention sinks"),
             ("mixed_rows", "layers that mix the examples of a row"),
         )

@@ -293,7 +293,10 @@ def test_what_the_base_cannot_be_trained_on_fails_before_training(client: OpenAI
     files[param] = upload(client, [*EXAMPLES, LONG])
     job = wait(client, create(client, files["training_file"], validation_file=files["validation_file"]).id)
     assert (job.status, job.error.code, job.error.param) == ("failed", f"invalid_{param}", param)
-    assert "Line 13: nothing is left to train: every answer lies beyond the base model's 2048" in job.error.message
+    assert (
+        "Line 13: nothing is left to train: every answer is beyond the base model's context of 2048"
+        in job.error.message
+    )
     texts = messages(client, job.id)
     assert not any("moving job to queued" in text for text in texts)
     assert any(f"Findings in {files[param]}: nothing_trainable_in_context x1" in text for text in texts)

@@ -12,7 +12,7 @@ _ATTENTION = {"full_attention", "sliding_attention"}
 RowReason = Literal["recurrent", "own_attention", "sinks", "mixed_rows"]
 ROW_REASONS: dict[RowReason, tuple[str, str]] = {  # what such a model has, in English and Chinese
     "recurrent": ("recurrent or convolution layers", "循环层或卷积层"),
-    "own_attention": ("attention code of its own", "自己的注意力实现"),
+    "own_attention": ("its own attention code", "自己的注意力实现"),
     "sinks": ("attention sinks", "注意力 sink"),
     "mixed_rows": ("layers that mix the examples of a row", "会混合同一行样本的层"),
 }

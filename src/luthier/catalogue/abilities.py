@@ -128,7 +128,7 @@ def calls_text(choice: TemplateChoice, language: Language | None = None) -> str:
     lost, lost_zh = ", ".join(choice.lost), "、".join(_LOSSES_ZH[loss] for loss in choice.lost)
     if choice.form.name != HERMES.name:
         return say(
-            f"{choice.form.name}, with a template of Luthier's (its own loses: {lost})",
+            f"{choice.form.name}, with Luthier's template (its own loses: {lost})",
             f"{choice.form.name}，采用 Luthier 的对话模板（其对话模板会丢失：{lost_zh}）",
             language,
         )
@@ -139,8 +139,8 @@ def calls_text(choice: TemplateChoice, language: Language | None = None) -> str:
 
 def _turns(choice: TemplateChoice, language: Language | None) -> str:
     if choice.composed:
-        return say("composed turn by turn", "逐轮组合", language)
-    return say("as its template writes them", "按其对话模板", language)
+        return say("rendered turn by turn", "逐轮渲染", language)
+    return say("as its own template writes them", "按其对话模板", language)
 
 
 def _tokens_per_character(renderer: Renderer, text: str) -> float:

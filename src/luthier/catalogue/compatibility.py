@@ -61,8 +61,8 @@ def _check_text_model(path: Path, name: str, model_type: str) -> str:
     if architecture is None:
         raise BaseModelError(
             say(
-                f"{name} holds a text model beside other parts, such as vision (model type '{model_type}'), and the "
-                "installed transformers cannot load that text model alone. Choose its edition for text, another base "
+                f"{name} contains a text model beside other parts, such as vision (model type '{model_type}'), and the "
+                "installed transformers cannot load the text model alone. Choose its text-only edition, another base "
                 "model, or a newer transformers.",
                 f"{name} 除文本模型外还有视觉等其他部分（模型类型“{model_type}”），"
                 "当前安装的 transformers 无法单独加载其中的文本模型。请换用它的纯文本版本、另一个基座模型，"
@@ -78,7 +78,7 @@ def _refuse_quantised(config: Mapping[str, Any], name: str) -> None:
     if method:
         raise BaseModelError(
             say(
-                f"{name} is quantised ({method}), which cannot be trained here. Pull the original, or its GGUF file.",
+                f"{name} is quantized ({method}) and cannot be trained here. Pull the original, or its GGUF file.",
                 f"{name} 是量化模型（{method}），无法在这里训练。请获取原始模型，或它的 GGUF 文件。",
             )
         )
@@ -90,15 +90,16 @@ def check_folder(folder: Path, name: str) -> str:
     if (folder / "adapter_config.json").exists():  # which transformers would apply to the base unasked
         raise BaseModelError(
             say(
-                f"{name} holds an adapter beside the base model. Remove adapter_config.json, or name the base alone.",
+                f"{name} contains an adapter beside the base model. Remove adapter_config.json, or pull the base model "
+                "alone.",
                 f"{name} 中除了基座模型还有适配器。请删除 adapter_config.json，或指定单独的基座模型。",
             )
         )
     if not (folder / "tokenizer.json").is_file():
         raise BaseModelError(
             say(
-                f"{name} has no tokenizer.json. Load its tokenizer with transformers, save_pretrained() it beside the "
-                "weights, and pull that folder.",
+                f"{name} has no tokenizer.json. Load its tokenizer with transformers, save it beside the weights with "
+                "save_pretrained(), and pull that folder.",
                 f"{name} 没有 tokenizer.json。请先用 transformers 加载它的分词器并 save_pretrained()，"
                 "与权重放在同一文件夹后再获取。",
             )
@@ -115,8 +116,8 @@ def _check_cache(architecture: str, name: str) -> None:
     if "past_key_values" not in signature(getattr(transformers, architecture).forward).parameters:
         raise BaseModelError(
             say(
-                f"{name} is a {architecture}, whose state no engine here can keep between tokens. Choose another base "
-                "model, such as a hybrid with attention.",
+                f"{name} is a {architecture}, and no engine here can keep its state between tokens. Choose another "
+                "base model, such as a hybrid with attention.",
                 f"{name} 是 {architecture}，这里没有引擎能在生成之间保存它的状态。"
                 "请换一个基座模型，例如带注意力层的混合模型。",
             )

@@ -25,7 +25,7 @@ def reject_split_gguf(path: str) -> None:
         name = Path(path).name
         raise BaseModelError(
             say(
-                f"{name} is a part of a GGUF file. Choose a file that is not split, or merge the parts first: "
+                f"{name} is one part of a split GGUF file. Choose a file that is not split, or merge the parts first: "
                 "llama-gguf-split --merge FIRST-PART MERGED.gguf",
                 f"{name} 只是一个 GGUF 文件的一部分。请选择完整的文件，"
                 "或先合并：llama-gguf-split --merge 第一部分 完整.gguf",
@@ -87,8 +87,8 @@ def _no_safetensors(repository: Repository) -> str:
         )
     if any(_PICKLES.fullmatch(file.path) for file in repository.files):
         return say(
-            f"{name} has its weights only as pickles (.bin, .pt), which can run code when loaded and are never "
-            "opened here. Look for a repository of the model with safetensors.",
+            f"{name} has its weights only as pickles (.bin, .pt), which can run code when loaded and are therefore "
+            "never opened. Look for a repository of the model with safetensors.",
             f"{name} 的权重只有 pickle 格式（.bin、.pt），加载时可能执行代码，因此从不打开。"
             "请另找该模型带 safetensors 的仓库。",
         )

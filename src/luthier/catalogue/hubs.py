@@ -147,7 +147,7 @@ def hub_error(client: httpx.Client, model: HubModel, error: httpx.HTTPError) -> 
     if status in (401, 404):
         return BaseModelError(
             say(
-                f"{title} ({endpoint}) has no model {model.id} that is visible "
+                f"{title} ({endpoint}) shows no model {model.id} "
                 f"{'with this token' if 'authorization' in client.headers else 'without a token'}. Check the spelling; "
                 f"for a private or gated model set {token}.",
                 f"{title}（{endpoint}）上没有可见的模型 {model.id}。请检查拼写；私有或需授权的模型请设置 {token}。",

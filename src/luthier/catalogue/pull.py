@@ -127,7 +127,7 @@ class _Pull:
             present = len(files) - list(copies.values()).count(None)
             self._notify(
                 say(
-                    f"{present} of {len(files)} files are in Hugging Face's cache and need no download",
+                    f"{present} of {len(files)} files are in Hugging Face's cache and are not downloaded",
                     f"{len(files)} 个文件中有 {present} 个已在 Hugging Face 的缓存里，无需下载",
                 )
             )
@@ -156,7 +156,7 @@ class _Pull:
             architecture = check_folder(path, path.name)
             if not has_weights(path):
                 raise BaseModelError(_no_weights(path))
-            self._notify(say(f"The folder stays where it is: {path}", f"文件夹保留在原处：{path}"))
+            self._notify(say(f"The folder is used in place: {path}", f"文件夹保留在原处：{path}"))
             staging = self._models.staging_folder(self._name, "folder")
             return self._add(staging, self._describe(str(path), "", architecture, path, licence_of(path)))
         if path.suffix != ".gguf":
@@ -241,8 +241,8 @@ class _Pull:
 
 def _damaged(path: str) -> str:
     return say(
-        f"{path} in Hugging Face's cache is damaged: it is not the file that its checksum names. Without "
-        "HF_HUB_OFFLINE it is downloaded again.",
+        f"{path} in Hugging Face's cache is damaged: it does not match its checksum. Unset HF_HUB_OFFLINE to download "
+        "it again.",
         f"Hugging Face 缓存里的 {path} 已损坏，与其校验和不符。不设置 HF_HUB_OFFLINE 时会重新下载。",
     )
 
@@ -262,7 +262,7 @@ def _no_weights(path: Path) -> str:
     pickles = any(path.glob("*.bin")) or any(path.glob("*.pt"))
     return say(
         f"{path} has no model.safetensors"
-        + (", only pickles, which can run code when loaded and are never opened here." if pickles else "."),
+        + (", only pickles, which can run code when loaded and are therefore never opened." if pickles else "."),
         f"{path} 里没有 model.safetensors"
         + ("，只有 pickle 格式的权重，加载时可能执行代码，因此从不打开。" if pickles else "。"),
     )

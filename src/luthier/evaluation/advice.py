@@ -52,7 +52,8 @@ def advise(
     if cases < _FEW_CASES:
         sentences.append(
             tell(
-                f"Only {cases} examples were asked: intervals are wide. {_FEW_CASES} or more tell models apart better.",
+                f"Only {cases} examples were evaluated: the intervals are wide. {_FEW_CASES} or more examples "
+                "distinguish models better.",
                 f"只测了 {cases} 个样本，区间很宽；{_FEW_CASES} 个以上才更容易分出高下。",
             )
         )
@@ -84,13 +85,13 @@ def _verdict(comparison: Comparison, model: str, other: str, tell: Say) -> str:
                 f"{model} 与 {other} 相差 {points}，但 n = {n} 时还不能确定（p = {difference.p:.2f}）。",
             )
         return tell(
-            f"no difference seen between {model} and {other} at n = {n}.",
+            f"no significant difference between {model} and {other} at n = {n}.",
             f"n = {n} 时看不出 {model} 与 {other} 有差别。",
         )
     if is_improvement(metric, difference.value):
         return tell(f"{model} is better than {other} ({points}).", f"{model} 比 {other} 好（{points}）。")
     return tell(
-        f"{model} is worse than {other} ({points}). Look at the failures before anything else.",
+        f"{model} is worse than {other} ({points}). Look at the failures first.",
         f"{model} 比 {other} 差（{points}）。请先看失败的样本。",
     )
 
@@ -189,14 +190,14 @@ def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
         if label:
             kind = tell("functions", "函数") if is_calls else tell("labels", "标签")
             yield tell(
-                f"{label} was given for {count} questions that wanted other {kind} ({listed}{where}): does the data "
-                "give it away by the form of the question? `luthier check` looks for that.",
+                f"{label} was the answer to {count} questions that required other {kind} ({listed}{where}): does the "
+                "form of a question give the answer away in the training data? `luthier check` looks for that.",
                 f"有 {count} 个问题应当用其他{kind}，却答成了 {label}（{listed}{where}）："
                 "是不是训练数据中问题的形式就决定了它？`luthier check` 会检查这一点。",
             )
         elif is_calls:
             yield tell(
-                f"No function was called for {count} questions that wanted one ({listed}{where}): send the "
+                f"No function was called for {count} questions that required one ({listed}{where}): send the "
                 "definitions, or add examples.",
                 f"有 {count} 个问题应当调用函数却没有调用（{listed}{where}）：请发送函数定义，或增加样本。",
             )
@@ -221,6 +222,6 @@ def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:
             weak.append((correct / n, label, correct, n))
     for _, label, correct, n in sorted(weak)[:_MAX_WEAK_CLASSES]:
         yield tell(
-            f"{label} is right in {correct} of {n}: add examples of it, and of what it is taken for.",
+            f"{label} is correct in {correct} of {n}: add examples of it, and of what it is confused with.",
             f"{label} 只对了 {correct}/{n}：请增加它以及易混类别的样本。",
         )

@@ -47,7 +47,7 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
         if not index:
             raise LuthierError(
                 say(
-                    f"Line {example.line} has no question with an assistant's answer after it.",
+                    f"Line {example.line} has no question followed by an assistant's answer.",
                     f"第 {example.line} 行没有“提问加 assistant 回答”。",
                 )
             )
@@ -60,7 +60,7 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
             raise LuthierError(
                 say(
                     f"Line {example.line} cannot be evaluated: {type(error).__name__}: {error}. "
-                    "`luthier check` says what is wrong with it.",
+                    "`luthier check` shows what is wrong with it.",
                     f"第 {example.line} 行无法评估：{type(error).__name__}: {error}。请看 `luthier check`。",
                 )
             ) from error

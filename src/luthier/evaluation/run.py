@@ -107,7 +107,7 @@ def load_evaluation_set(
     if plan.functions and not any(case.expected_calls for case in cases):
         raise LuthierError(
             say(
-                f"No example of {name} ends with a call, so there are no calls to score; its texts can be.",
+                f"No example of {name} ends with a call, so there are no calls to score; its texts can be scored.",
                 f"{name} 中没有以函数调用结尾的样本，无法评估函数调用；可以评估文本回答。",
             )
         )

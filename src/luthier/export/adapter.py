@@ -38,7 +38,7 @@ class Adapter:
         if unsupported or rest:
             listed = ", ".join([*unsupported, *rest[:3]])
             raise ExportError(
-                say(f"{folder.name}: the adapter has more than LoRA factors of linear layers: {listed}.",
+                say(f"{folder.name}: the adapter contains more than LoRA factors of linear layers: {listed}.",
                     f"{folder.name}：适配器除线性层的 LoRA 因子外还有：{listed}。"))  # fmt: skip
         _check_values(self._factors, folder)
 
@@ -78,9 +78,9 @@ def _check_values(factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]], fold
     for name, pair in factors.items():
         if not all(bool(torch.isfinite(factor).all()) for factor in pair):
             raise ExportError(
-                say(f"{folder.name}: {name} has values that are no numbers; the adapter is damaged.",
+                say(f"{folder.name}: {name} contains values that are not numbers; the adapter is damaged.",
                     f"{folder.name}：{name} 含有非数值，适配器已损坏。"))  # fmt: skip
     if not any(bool(b.any()) for _, b in factors.values()):
         raise ExportError(
-            say(f"{folder.name}: the adapter is empty: it changes nothing of its base.",
+            say(f"{folder.name}: the adapter is empty: it does not change its base.",
                 f"{folder.name}：适配器为空，对基座没有任何改变。"))  # fmt: skip

@@ -60,15 +60,16 @@ def _front_matter(source: ExportSource, lineage: dict[str, Any]) -> Iterator[str
 
 def _origin(source: ExportSource, lineage: dict[str, Any]) -> str:
     base = source.origin.hub_id or source.base_name
-    licence = source.origin.licence or say("not known; ask its makers", "未知，请向其作者确认")
+    licence = source.origin.licence or say("unknown; ask its authors", "未知，请向其作者确认")
     text = say(
         f"Fine-tuned from {base} (licence of the base: {licence}).", f"由 {base} 微调而来（基座许可证：{licence}）。"
     )
     rounded = lineage["base"]["rounded_to"]
     if rounded:
         text += " " + say(
-            f"It was trained on weights of that model that had been rounded to {rounded}; an adapter gives slightly "
-            "other numbers on the original weights. Merged and GGUF exports hold the very weights of the training.",
+            f"It was trained on weights of that model that had been rounded to {rounded}; on the original weights, an "
+            "adapter gives slightly different numbers. Merged and GGUF exports contain the exact weights of the "
+            "training.",
             f"训练所用的是该模型取整到 {rounded} 后的权重；适配器用在原始权重上，数值会略有差异。"
             "merged 和 GGUF 导出包含训练时的权重。",
         )
@@ -119,7 +120,7 @@ def verification_table(verifications: Sequence[Verification], trained_exact: int
         measured = f"{report.mean_difference:.4f}" if report else "–"
         exact = f"{verification.exact} / {report.examples}" if report and verification.exact is not None else "–"
         if verification.failure:
-            exact += f" ({say('failed, not kept', '未通过，未保留')}: {verification.failure})"
+            exact += f" ({say('failed, deleted', '未通过，已删除')}: {verification.failure})"
         lines.append(f"| {label} | {size} | {verification.runtime} | {measured} | {exact} |")
     counted = max((verification.report.examples for verification in verifications if verification.report), default=0)
     if counted:

@@ -150,8 +150,8 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _no_base_id(source: ExportSource) -> str:
     return say(
-        f"An adapter is of use to others only with its base, and {source.base_name} is known on this machine alone. "
-        "Name the base as others find it with --base-id ORGANIZATION/NAME, or export merged.",
+        f"Others can use an adapter only with its base, and the name {source.base_name} is known only on this machine. "
+        "Give the public id of the base with --base-id ORGANIZATION/NAME, or export merged.",
         f"适配器须与基座一起使用，而 {source.base_name} 只存在于本机。"
         "请用 --base-id 组织/名称 给出别人能找到的基座，或导出 merged。",
     )

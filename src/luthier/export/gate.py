@@ -90,7 +90,7 @@ class Gate:
         """Never raises for a runtime's error: that is the artefact's failure."""
         size = artefact.byte_count()
         if not self._samples:
-            why = say("the model has no examples to be compared on", "该模型没有可供比较的样本")
+            why = say("the model has no examples to compare on", "该模型没有可供比较的样本")
             return Verification(artefact, size, unverified=why)
         if artefact.form in ("gguf", "gguf-lora"):
             return self._verify_gguf(artefact, size)
@@ -169,7 +169,7 @@ class Gate:
 
 def _overflow() -> str:
     return say(
-        "the model's numbers overflow in this type and give no probabilities; take bf16 or q8_0",
+        "the model's values overflow in this type and give no probabilities; use bf16 or q8_0",
         "该类型下模型数值溢出，得不到概率；请改用 bf16 或 q8_0",
     )
 
@@ -189,12 +189,12 @@ def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples
         if 2 * exact >= trained_exact:
             return ""
         return say(
-            f"{report.summary()}; {exact} of {trained_exact} answers are left that the fine-tuned model gives word for "
-            "word. Take q8_0 or f16",
+            f"{report.summary()}; {exact} of {trained_exact} exact answers of the fine-tuned model are still exact. "
+            "Use q8_0 or f16",
             f"{report.summary()}；微调模型逐字正确的 {trained_exact} 个回答只剩下 {exact} 个。请改用 q8_0 或 f16",
         )
     return say(
-        f"{report.summary()}; training changed {learnt:.4f}: rounding took more than was learnt. Take q8_0 or f16",
+        f"{report.summary()}; training changed {learnt:.4f}: rounding removed more than was learnt. Use q8_0 or f16",
         f"{report.summary()}；训练带来的变化为 {learnt:.4f}：量化损失超过了所学内容。请改用 q8_0 或 f16",
     )
 
@@ -225,7 +225,7 @@ def _text_difference(renderer: Renderer, tokens: Sequence[Sequence[int]]) -> str
     for text, ids in zip(_TEXTS, tokens, strict=True):
         if renderer.plain_text(text) != list(ids):
             return say(
-                f"llama.cpp cuts {json.dumps(text)} into other tokens than training did",
+                f"llama.cpp tokenizes {json.dumps(text)} differently from training",
                 f"llama.cpp 对 {json.dumps(text, ensure_ascii=False)} 的分词与训练时不同",
             )
     return ""
@@ -235,7 +235,7 @@ def _prompt_difference(expected: Sequence[str], prompts: Sequence[str]) -> str:
     for prompt, answer in zip(expected, prompts, strict=True):
         if prompt != answer:
             return say(
-                f"llama.cpp renders a conversation otherwise than training did: {json.dumps(answer)} instead of "
+                f"llama.cpp renders a conversation differently from training: {json.dumps(answer)} instead of "
                 f"{json.dumps(prompt)}",
                 f"llama.cpp 渲染的对话与训练时不同：{json.dumps(answer, ensure_ascii=False)}，"
                 f"应为 {json.dumps(prompt, ensure_ascii=False)}",

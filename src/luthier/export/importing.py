@@ -58,14 +58,14 @@ def _read(folder: Path, base: Path) -> Adapter:
         if pickles:
             raise ExportError(
                 say(
-                    f"{folder.name} has its weights as {pickles[0]} only, a pickle, which can run code when it is "
-                    "loaded and is never opened here. Save the adapter as safetensors.",
+                    f"{folder.name} has its weights only as {pickles[0]}, a pickle, which can run code when it is "
+                    "loaded and is therefore never opened. Save the adapter as safetensors.",
                     f"{folder.name} 的权重只有 pickle 文件 {pickles[0]}，加载时可能执行代码，因此从不打开。"
                     "请把适配器保存为 safetensors。",
                 )
             )
         raise ExportError(
-            say(f"{folder.name} is no PEFT adapter: it needs {CONFIG} and {WEIGHTS}.",
+            say(f"{folder.name} is not a PEFT adapter: it needs {CONFIG} and {WEIGHTS}.",
                 f"{folder.name} 不是 PEFT 适配器：需要 {CONFIG} 和 {WEIGHTS}。"))  # fmt: skip
     adapter = Adapter(folder)
     outside = [layer for layer in adapter if ".layers." not in f".{layer}"]

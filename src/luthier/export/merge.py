@@ -70,7 +70,7 @@ def _check_fit(adapter: Adapter, shapes: dict[str, list[int]], folder: Path) -> 
         if shape is None or tuple(shape) != adapter.shape(layer):
             sizes = " x ".join(map(str, adapter.shape(layer)))
             raise ExportError(
-                say(f"{folder.name} has no weight {layer} of {sizes}: the adapter is made for another base model.",
+                say(f"{folder.name} has no weight {layer} of {sizes}: the adapter belongs to another base model.",
                     f"{folder.name} 没有大小为 {sizes} 的权重 {layer}：该适配器属于另一个基座模型。"))  # fmt: skip
 
 

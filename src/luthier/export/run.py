@@ -94,7 +94,7 @@ def export_model(
 def _check_target_folder(out: Path) -> None:
     if out.exists():
         raise ExportError(
-            say(f"{out} exists, and nothing is overwritten: name another folder with --out.",
+            say(f"{out} already exists and is not overwritten: choose another folder with --out.",
                 f"{out} 已存在，不会覆盖：请用 --out 指定别的文件夹。"))  # fmt: skip
     if not out.parent.is_dir():
         raise ExportError(say(f"There is no folder {out.parent}.", f"文件夹 {out.parent} 不存在。"))

@@ -27,7 +27,7 @@ def parse_target(text: str) -> Target:
     if kind is None:
         raise ExportError(
             say(
-                f"'{text}' is no target. Targets: {', '.join(KINDS)}.",
+                f"'{text}' is not a target. Targets: {', '.join(KINDS)}.",
                 f"“{text}”不是导出目标。可用：{', '.join(KINDS)}。",
             )
         )
@@ -40,7 +40,7 @@ def parse_target(text: str) -> Target:
         _check_type(quantization)
     if kind == "ollama" and len(types) > 1:
         raise ExportError(
-            say("An Ollama folder has one GGUF file: name one type, such as ollama:q8_0.",
+            say("An Ollama folder has one GGUF file: give one type, such as ollama:q8_0.",
                 "Ollama 文件夹只含一个 GGUF 文件：请只写一种类型，例如 ollama:q8_0。"))  # fmt: skip
     return Target(kind, types or _DEFAULT_TYPES[kind])
 
@@ -51,11 +51,13 @@ def _check_type(name: str) -> None:
     if "_k" in name or name.startswith("iq"):
         raise ExportError(
             say(
-                f"'{name}' is written by llama.cpp alone: export gguf:f16, then run "
-                f"`llama-quantize model-f16.gguf model-{name}.gguf {name.upper()}`.",
+                f"Only llama.cpp can write '{name}': export gguf:f16, then run `llama-quantize model-f16.gguf "
+                f"model-{name}.gguf {name.upper()}`.",
                 f"{name} 只能由 llama.cpp 写出：请先导出 gguf:f16，然后运行 "
                 f"`llama-quantize model-f16.gguf model-{name}.gguf {name.upper()}`。",
             )
         )
     listed = ", ".join(GGUF_TYPES)
-    raise ExportError(say(f"'{name}' is no GGUF type. Types: {listed}.", f"“{name}”不是 GGUF 类型。可用：{listed}。"))
+    raise ExportError(
+        say(f"'{name}' is not a GGUF type. Types: {listed}.", f"“{name}”不是 GGUF 类型。可用：{listed}。")
+    )

@@ -104,7 +104,7 @@ class Budget:
         return CostCapError(
             say(
                 f"The cap of ${self.cost_cap:.2f} is reached: ${self.spent:.4f} spent, and the next request could cost "
-                f"${max_cost:.4f}. Raise --max-cost and run the same command again to go on.",
+                f"${max_cost:.4f}. Raise --max-cost and run the same command again to continue.",
                 f"已到费用上限 ${self.cost_cap:.2f}：已花 ${self.spent:.4f}，下一个请求最多可能花 ${max_cost:.4f}。"
                 "提高 --max-cost 后重新运行同一条命令即可继续。",
             )

@@ -35,8 +35,8 @@ class CircuitBreaker:
         raise self.stop(
             TeacherUnavailableError(
                 say(
-                    f"{self._failures} failures in a row; the last: {message}. What was paid for is kept: run the same "
-                    "command again when the service is well.",
+                    f"{self._failures} failures in a row; the last: {message}. Paid replies are kept: run the same "
+                    "command again when the service has recovered.",
                     f"连续 {self._failures} 次失败；最近一次：{message}。"
                     "已付费的回答都保存着：服务恢复后重新运行同一条命令即可。",
                 )

@@ -33,7 +33,7 @@ class TeacherRejectedError(RunStoppedError):
 
 
 class UnusableListsError(RunStoppedError):
-    """Several lists in a row held nothing usable, also when requested anew."""
+    """The model returned several unusable lists in a row, even when they were requested again."""
 
 
 class JournalError(RunStoppedError):

@@ -44,8 +44,8 @@ class OutputFiles:
             return
         raise OptionsError(
             say(
-                f"{self.out} exists and is not the output of this journal, or was changed since. "
-                "Choose another --out, or overwrite it with --force.",
+                f"{self.out} exists and is not the output of this journal, or has been changed since. Choose another "
+                "--out, or overwrite it with --force.",
                 f"{self.out} 已存在，而且不是这份运行日志写出的，或之后被改动过。请换一个 --out，或用 --force 覆盖。",
             )
         )

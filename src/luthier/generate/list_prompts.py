@@ -160,7 +160,7 @@ def _unusable_lists(model: str, count: int, teacher_said: str) -> UnusableListsE
     shown = shortened(" ".join(teacher_said.split()), 200)
     return UnusableListsError(
         say(
-            f'{model} answered {count} lists in a row with nothing usable; the last reply: "{shown}". '
+            f'{model} gave no usable list {count} times in a row; the last reply: "{shown}". '
             "Choose a more capable teacher (--teacher). Every reply is in the rejects.",
             f"{model} 连续 {count} 次没有给出可用的列表；最近一次回复：“{shown}”。"
             "请换一个能力更强的教师模型（--teacher）。所有回复都写在剔除文件里。",

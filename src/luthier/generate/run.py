@@ -111,8 +111,8 @@ def _budget(options: TeacherOptions, journal: Journal) -> Budget:
         model = min(budget.unpriced)
         raise OptionsError(
             say(
-                f"--max-cost counts earlier runs too, and {journal.path} holds requests to {model} whose price is not "
-                "known. Choose another --out, or leave --max-cost out.",
+                f"--max-cost counts earlier runs too, and {journal.path} contains requests to {model} whose price is "
+                "not known. Choose another --out, or leave out --max-cost.",
                 f"--max-cost 也计入之前的运行，而 {journal.path} 里有发给 {model} 的请求，其价格未知。"
                 "请换一个 --out，或去掉 --max-cost。",
             )

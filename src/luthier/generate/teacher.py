@@ -108,7 +108,7 @@ class Teacher:
                 if attempt == MAX_ATTEMPTS - 1 or is_permanent(error):
                     raise self._give_up(error, request) from error
                 await self._back_off(error, attempt)
-        raise RequestFailedError(say("the model refuses the request's parameters", "模型不接受请求的参数"))
+        raise RequestFailedError(say("the model rejects the request's parameters", "模型不接受请求的参数"))
 
     def stop(self, error: RunStoppedError) -> RunStoppedError:
         """Ends the run: no further request is sent. Returns the error, to raise."""
@@ -132,7 +132,7 @@ class Teacher:
         async with self._limits.permit(prompt_tokens + request.max_tokens):
             self._breaker.check()
             if self._max_requests is not None and self.counts["sent"] >= self._max_requests:
-                raise ProbeCompleteError(say("the probing requests are spent", "试探请求已用完"))
+                raise ProbeCompleteError(say("all probe requests have been used", "试探请求已用完"))
             await self.budget.reserve(max_cost)
             self.counts["sent"] += 1
             number = self._record_sent(request, prompt_tokens)
@@ -185,7 +185,7 @@ class Teacher:
             return RequestRejectedError(text)
         if is_permanent(error):
             return self._breaker.stop(
-                TeacherRejectedError(say(f"{self.model} cannot be asked: {text}", f"无法使用 {self.model}：{text}"))
+                TeacherRejectedError(say(f"{self.model} cannot be used: {text}", f"无法使用 {self.model}：{text}"))
             )
         self._breaker.record_failure(text)
         return RequestFailedError(text)
@@ -213,7 +213,7 @@ def _parse_reply(completion: Any, max_prompt: int) -> TeacherReply:
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
         shown = shortened(str(completion), 200)
-        raise RequestFailedError(say(f"what came back is no chat completion: {shown}", f"返回的不是聊天补全：{shown}"))
+        raise RequestFailedError(say(f"the response is not a chat completion: {shown}", f"返回的不是对话补全：{shown}"))
     choice = choices[0]
     text, reasoning = text_and_reasoning(choice.message)
     usage = getattr(completion, "usage", None)

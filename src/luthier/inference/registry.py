@@ -94,7 +94,7 @@ def _named(base: Path, options: EngineOptions) -> Selection:
             from luthier.inference.engines.fused_model import unsupported_message
 
             raise BaseModelError(unsupported_message(base, spec, BACKENDS[name]))
-    return Selection(name, "the settings name it", "由设置指定")
+    return Selection(name, "it is set in the settings", "由设置指定")
 
 
 def _fastest(base: Path, options: EngineOptions) -> Selection:

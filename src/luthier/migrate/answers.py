@@ -305,7 +305,8 @@ def _stop_reason(error: openai.APIError, model: str) -> StoppedError | None:
     body = _error_body(error)
     if isinstance(error, openai.AuthenticationError):
         message = say(
-            f"The key may not use models ({body['message']}). Use a key that may, and run the same command again.",
+            f"The key must not use models ({body['message']}). Use a key with that permission, and run the same "
+            "command again.",
             f"此密钥不能调用模型（{body['message']}）。请换用有权限的密钥，再运行同一条命令。",
         )
         return StoppedError({**body, "message": message}, everywhere=True)

@@ -61,12 +61,12 @@ class BaseFit:
         reasons = (
             (
                 self.split_share > MAX_SPLIT_SHARE,
-                f"it does not know the script: {share} of its tokens are parts of characters",
-                f"它不熟悉这种文字：{share} 的 token 只是字的一部分",
+                f"its tokenizer hardly covers the script: {share} of the tokens are parts of characters",
+                f"它的分词器基本不支持这种文字：{share} 的 token 只是字的一部分",
             ),
             (
                 self.left_out > 0,
-                f"examples that it cannot take whole: {self.left_out}",
+                f"examples that do not fit completely: {self.left_out}",
                 f"它无法完整接受的样本：{self.left_out}",
             ),
             (
@@ -74,7 +74,7 @@ class BaseFit:
                 "too little free memory",
                 "空闲内存不够",
             ),
-            (seconds > MAX_TRAINING_S, "it trains longer than a night", "训练一夜也完成不了"),
+            (seconds > MAX_TRAINING_S, "training takes longer than a night", "训练一夜也完成不了"),
         )
         return [say(en, zh, language) for applies, en, zh in reasons if applies]
 

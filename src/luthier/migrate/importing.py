@@ -137,7 +137,7 @@ class _Import:
     def _may_keep(self, object_id: str) -> bool:
         if can_be_id(object_id):
             return True
-        self.result.refused[object_id] = say("no id here can be written so", "这里的 ID 不能这样写")
+        self.result.refused[object_id] = say("ids here cannot have this form", "这里的 ID 不能这样写")
         return False
 
     def _keep(self, object_id: str, imported: list[str], add: Callable[[], bool]) -> None:

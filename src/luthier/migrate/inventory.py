@@ -238,7 +238,7 @@ def _answer_losses(inventory: Inventory, language: Language | None) -> Iterable[
             by_day[model.shutdown] = by_day.get(model.shutdown, 0) + 1
     for shutdown, count in by_day.items():
         text = say(
-            f"The answers of {count} fine-tuned {'model' if count == 1 else 'models'}: nobody can record them once "
+            f"The answers of {count} fine-tuned {'model' if count == 1 else 'models'}: they cannot be recorded once "
             f"{'it is' if count == 1 else 'they are'} off, and the weights cannot be downloaded.",
             f"{count} 个微调模型的回答：模型关闭后无法再录制，权重也不能下载。",
             language,
@@ -250,8 +250,8 @@ def _file_losses(inventory: Inventory, language: Language | None) -> Iterable[Lo
     files = [file for file in inventory.files.values() if file.state == "available"]
     if files:
         text = say(
-            f"{len(files)} files (training, validation, results): as long as the account exists and nobody deletes "
-            "them.",
+            f"{len(files)} files (training, validation, results): available as long as the account exists and nobody "
+            "deletes them.",
             f"{len(files)} 个文件（训练、验证、结果）：账号还在且未被删除时可以下载。",
             language,
         )

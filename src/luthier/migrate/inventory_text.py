@@ -56,7 +56,7 @@ def model_state(inventory: Inventory, model: ModelEntry, language: Language | No
         return say("switched off", "已关闭", language)
     if model.listed is None:
         return say("unknown", "未知", language)
-    return say("listed", "在列表中", language) if model.listed else say("not listed any more", "已不在列表中", language)
+    return say("listed", "在列表中", language) if model.listed else say("no longer listed", "已不在列表中", language)
 
 
 def file_state(file: FileEntry, language: Language | None = None) -> str:
@@ -84,7 +84,8 @@ def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
     if inventory.provider != "azure":
         lines.append(
             say(
-                "A key sees one project only. For other projects, run this again with their keys, or with --project.",
+                "A key can access only one project. For other projects, run this command again with their keys, or "
+                "with --project.",
                 "一个密钥只能看到一个项目。其他项目请换用它们的密钥，或加 --project 再运行一次。",
                 language,
             )
@@ -101,7 +102,7 @@ def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
     if off := sum(model.is_off(inventory.today) for model in inventory.models):
         lines.append(
             say(
-                f"Models that are off already: {off}. Their files and jobs can still be saved.",
+                f"Models that are already off: {off}. Their files and jobs can still be saved.",
                 f"已经关闭的模型：{off} 个。它们的文件和任务仍可保存。",
                 language,
             )
@@ -113,8 +114,8 @@ def gap_text(area: Gap, language: Language | None = None) -> str:
     """Why a part of the account is missing."""
     if area.is_absent:
         return say(
-            f"This service does not have: {area.area} ({area.message})",
-            f"此服务没有：{area.area}（{area.message}）",
+            f"This service does not support: {area.area} ({area.message})",
+            f"此服务不支持：{area.area}（{area.message}）",
             language,
         )
     return say(

@@ -32,7 +32,7 @@ class OwnFiles:
         if not jsonl:
             raise LuthierError(
                 say(
-                    f"{root} has neither a recording (manifest.json) nor JSONL files. Give the folder of `luthier "
+                    f"{root} contains neither a recording (manifest.json) nor JSONL files. Pass the folder of `luthier "
                     "migrate record`, or one with your training files.",
                     f"{root} 里既没有录制（manifest.json），也没有 JSONL 文件。"
                     "请给出 `luthier migrate record` 的文件夹，或存放训练文件的文件夹。",
@@ -68,13 +68,13 @@ def fault_of(path: Path) -> str | None:
             value = parse_line(line)
             if not isinstance(value, dict) or kind_of(value) is None:
                 return say(
-                    f"line {number}: no example (messages, prompt with completion, or a preference pair)",
+                    f"line {number}: not an example (messages, prompt with completion, or a preference pair)",
                     f"第 {number} 行：不是样本（messages、prompt 加 completion，或偏好对）",
                 )
     except FindingError as error:
         finding = error.finding
         return say(f"line {finding.line}: ", f"第 {finding.line} 行：") + finding.text()
-    return None if number else say("no line: the file is empty", "没有内容：文件是空的")
+    return None if number else say("the file is empty", "文件是空的")
 
 
 def _is_hidden(path: Path, root: Path) -> bool:

@@ -68,7 +68,7 @@ def judged_text(pair: PairReport, language: Language | None = None) -> str:
     )
     if judged.swayed or judged.unread:
         text += say(
-            f" Counted as equal: {judged.swayed} where its verdict changed with the order of the answers, "
+            f" Counted as equal: {judged.swayed} where its verdict depended on the order of the answers, "
             f"{judged.unread} where it gave none.",
             f"按相同计：{judged.swayed} 个的结论随两个回答的次序而变，{judged.unread} 个没有结论。",
             language,

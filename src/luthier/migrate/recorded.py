@@ -62,7 +62,7 @@ def recorded_models(root: Path, names: Iterable[str] = ()) -> list[RecordedModel
     if not folder.is_recording:
         raise LuthierError(
             say(
-                f"{root} is not the folder of a recording. `luthier migrate record --out {root}` makes one.",
+                f"{root} is not the folder of a recording. `luthier migrate record --out {root}` creates one.",
                 f"{root} 不是录制文件夹。用 `luthier migrate record --out {root}` 录制。",
             )
         )

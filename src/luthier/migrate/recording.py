@@ -100,8 +100,8 @@ def check_same_account(folder: RecordingFolder, inventory: Inventory) -> None:
     if recorded and inventory.jobs and recorded.keys().isdisjoint(job.id for job in inventory.jobs):
         raise LuthierError(
             say(
-                f"{folder.root} is the recording of another account or project: none of its jobs is in this one. Give "
-                "each project a folder of its own with --out.",
+                f"{folder.root} is the recording of another account or project: this account has none of its jobs. "
+                "Give each project its own folder with --out.",
                 f"{folder.root} 是另一个账号或项目的录制：其中的任务在这个账号里一个也没有。请用 --out 为每个项目"
                 "单独指定文件夹。",
             )

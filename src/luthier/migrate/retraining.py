@@ -149,7 +149,7 @@ def _translated(recorded: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         del used["learning_rate_multiplier"]
         notes.append(
             say(
-                f"learning_rate_multiplier {rate:g} is an absolute learning rate: auto is taken.",
+                f"learning_rate_multiplier {rate:g} is an absolute learning rate: auto is used instead.",
                 f"learning_rate_multiplier 为 {rate:g}，是绝对学习率：改用 auto。",
             )
         )
@@ -157,6 +157,6 @@ def _translated(recorded: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         value = used.get(name)
         if isinstance(value, int | float) and not 1 <= value <= highest:
             del used[name]
-            notes.append(say(f"{name} {value} is not possible here: auto is taken.",
+            notes.append(say(f"{name} {value} is not possible here: auto is used instead.",
                              f"{name} 为 {value}，这里不支持：改用 auto。"))  # fmt: skip
     return {name: value for name, value in used.items() if value != "auto"}, notes

@@ -60,8 +60,8 @@ class Successors:
         except openai.NotFoundError as error:
             raise LuthierError(
                 say(
-                    f"{plan.model} starts from {name}, which is not here. Name a base with --base; `luthier models "
-                    "list` shows those that are here.",
+                    f"{plan.model} starts from {name}, which does not exist here. Choose a base with --base; `luthier "
+                    "models list` lists the available ones.",
                     f"{plan.model} 的起点 {name} 不在这里。请用 --base 指定基座；"
                     "`luthier models list` 列出可用的模型。",
                 )

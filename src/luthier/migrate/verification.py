@@ -41,8 +41,8 @@ def verify(root: Path) -> Verification:
     if not folder.manifest.is_file():
         raise LuthierError(
             say(
-                f"{root} has no manifest.json, which `luthier migrate record` writes when it comes to its end. Run it "
-                "again with --out for this folder.",
+                f"{root} has no manifest.json, which `luthier migrate record` writes at the end. Run it again with "
+                "--out for this folder.",
                 f"{root} 里没有 manifest.json；`luthier migrate record` 运行到最后才写它。请用 --out 指定此文件夹，"
                 "再运行一次。",
             )
@@ -92,7 +92,7 @@ def _verify_documents(folder: RecordingFolder, manifest: dict[str, Any], result:
 
 def _fault(path: Path, digest: str | None) -> str | None:
     if not path.is_file():
-        return say("it is not there", "文件不存在")
+        return say("the file does not exist", "文件不存在")
     if digest and sha256(path) != digest:
         return say("its checksum differs", "校验和不符")
     return None

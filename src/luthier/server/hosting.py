@@ -57,7 +57,7 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
     try:
         while not server.started:
             if not thread.is_alive():
-                raise LuthierError(say("The server ended while starting; its log says why.",
+                raise LuthierError(say("The server exited during start-up; its log has the reason.",
                                        "服务器在启动过程中退出；原因见日志。"))  # fmt: skip
             thread.join(_POLL_S)
         listener.listen(_BACKLOG)  # the server has made it its accept burst
@@ -83,7 +83,7 @@ def running_lifespan(app: FastAPI) -> Iterator[None]:
     try:
         while not started.wait(_POLL_S):
             if not thread.is_alive():
-                raise LuthierError(say("The application ended while starting; the log says why.",
+                raise LuthierError(say("The application exited during start-up; the log has the reason.",
                                        "应用在启动过程中退出；原因见日志。"))  # fmt: skip
         yield
     finally:

@@ -285,10 +285,10 @@ def _require_no_content(folder: Path, database: str) -> None:
     if name:
         raise LuthierError(
             say(
-                f"{folder} holds {name}, and the database {database} is empty: they do not belong together. Name the "
-                "database that the folder was used with, or another --data folder.",
-                f"{folder} 中有 {name}，而数据库 {database} 是空的：两者不是一套。请指定与该文件夹配套的数据库，"
-                "或用 --data 指定别的文件夹。",
+                f"{folder} contains {name}, but the database {database} is empty: they do not belong together. Set "
+                "`store` to the database of this folder, or use another --data folder.",
+                f"{folder} 中有 {name}，而数据库 {database} 是空的：两者不是一套。请把 store "
+                "设为该文件夹所用的数据库，或用 --data 指定别的文件夹。",
             )
         )
 
@@ -298,9 +298,9 @@ def _require_no_second_database(folder: Path) -> None:
     if (folder / DATABASE).exists():
         raise LuthierError(
             say(
-                f"{folder} holds {DATABASE}, and the setting `store` names PostgreSQL: a folder belongs to one of "
-                f"them. luthier store move --to URL moves the rows of {DATABASE} to an empty PostgreSQL. Where "
-                "PostgreSQL is the newer one, give the file another name.",
+                f"{folder} contains {DATABASE}, but the setting `store` is a PostgreSQL URL: a folder belongs to only "
+                f"one of them. luthier store move --to URL moves the rows of {DATABASE} to an empty PostgreSQL "
+                "database. If the data in PostgreSQL is newer, rename the file.",
                 f"{folder} 中有 {DATABASE}，而设置 store 指定了 PostgreSQL：一个文件夹只属于其中之一。"
                 f"luthier store move --to URL 可以把 {DATABASE} 中的数据移到空的 PostgreSQL；"
                 "如果 PostgreSQL 中的数据更新，请给该文件改名。",
@@ -316,8 +316,8 @@ def _require_database(folder: Path) -> None:
     if name:
         raise LuthierError(
             say(
-                f"{folder} holds {name} but no database: {DATABASE} is missing or empty. Luthier does not start an "
-                "empty one in its place. If the folder was copied, copy it whole (luthier backup), with "
+                f"{folder} contains {name} but no database: {DATABASE} is missing or empty. Luthier does not replace "
+                "it by an empty one. If the folder was copied, copy all of it (luthier backup), including "
                 f"{DATABASE}-wal; otherwise restore a backup, or use another --data folder.",
                 f"{folder} 中有 {name}，但没有数据库：{DATABASE} 缺失或为空。Luthier 不会用空数据库代替它。"
                 f"如果文件夹是复制来的，请完整复制（luthier backup），包括 {DATABASE}-wal；"

@@ -51,7 +51,7 @@ def back_up(
         OSError: As the file system says it.
     """
     if not has_tables(data / DATABASE):
-        raise LuthierError(say(f"{data} holds no database of Luthier.", f"{data} 中没有 Luthier 的数据库。"))
+        raise LuthierError(say(f"{data} contains no Luthier database.", f"{data} 中没有 Luthier 的数据库。"))
     linkable = dict(_intact_files(earlier)) if earlier else {}
     partial = _empty_sibling(target)
     try:
@@ -107,7 +107,7 @@ def _empty_sibling(target: Path) -> Path:
     """A new folder beside `target`, to be renamed to it. Raises LuthierError where something is in `target`."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise LuthierError(
-            say(f"{target} is not empty; name a new folder.", f"{target} 不是空文件夹；请指定一个新文件夹。")
+            say(f"{target} is not empty; choose a new folder.", f"{target} 不是空文件夹；请指定一个新文件夹。")
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{target.name}.partial"
@@ -231,7 +231,7 @@ def _read_manifest(backup: Path) -> dict[str, Any]:
         pass
     raise LuthierError(
         say(
-            f"{backup} is no backup: it has no readable {MANIFEST}. luthier backup writes one.",
+            f"{backup} is not a backup: it has no readable {MANIFEST}. luthier backup creates one.",
             f"{backup} 不是备份：没有可读的 {MANIFEST}。请用 luthier backup 生成。",
         )
     )
@@ -241,7 +241,9 @@ def _inside(folder: Path, name: str) -> Path:
     """Raises LuthierError for a name that leads out of the folder."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise LuthierError(say(f"{MANIFEST} names a file outside: {name}", f"{MANIFEST} 指向外部文件：{name}"))
+        raise LuthierError(
+            say(f"{MANIFEST} lists a file outside the backup: {name}", f"{MANIFEST} 列出了备份之外的文件：{name}")
+        )
     return path
 
 

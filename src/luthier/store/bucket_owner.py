@@ -58,9 +58,10 @@ def claim_bucket(database: Database, bucket: Bucket, data: Path) -> None:
     if owner is not None and (row is None or row.id != owner):
         raise LuthierError(
             say(
-                f"{bucket.url} belongs to another Luthier. Add a path of its own to the address, such as "
+                f"{bucket.url} belongs to another Luthier installation. Add a separate path to the URL, such as "
                 f"{bucket.url.rstrip('/')}/second.",
-                f"{bucket.url} 属于另一个 Luthier。请在地址后加上单独的路径，例如 {bucket.url.rstrip('/')}/second。",
+                f"{bucket.url} 属于另一个 Luthier 安装。请在地址后加上单独的路径，例如 "
+                f"{bucket.url.rstrip('/')}/second。",
             )
         )
     if row is not None and row.url != bucket.url and owner is None:

@@ -68,7 +68,7 @@ def move_to_postgres(data: Path, url: str) -> MoveSummary:
     """
     path = data / DATABASE
     if not has_tables(path):
-        raise LuthierError(say(f"{data} holds no database of Luthier.", f"{data} 中没有 Luthier 的数据库。"))
+        raise LuthierError(say(f"{data} contains no Luthier database.", f"{data} 中没有 Luthier 的数据库。"))
     _require_no_workers(data)
     source, target = SQLiteBackend(path), PostgresBackend(url)
     copied = _copy(source, target)
@@ -88,7 +88,7 @@ def move_to_folder(url: str, data: Path) -> MoveSummary:
     path = data / DATABASE
     if has_tables(path):
         raise LuthierError(
-            say(f"{path} is a database already. Name another --data folder, or give that file another name.",
+            say(f"{path} is already a database. Choose another --data folder, or rename that file.",
                 f"{path} 已经是一个数据库。请用 --data 指定别的文件夹，或给该文件改名。")
         )  # fmt: skip
     _require_no_workers(data)
@@ -123,7 +123,7 @@ def _copy(source: Backend, target: Backend) -> _Copied:
             return copied
     except DatabaseError as error:
         raise LuthierError(
-            say(f"The move was interrupted: {_reason(error)}. {source.name} is as it was.",
+            say(f"The move was interrupted: {_reason(error)}. {source.name} is unchanged.",
                 f"移动中断：{_reason(error)}。{source.name} 没有变化。")
         ) from error  # fmt: skip
 
@@ -229,7 +229,7 @@ def _reason(error: DatabaseError) -> str:
 def _require_tables(connection: Connection, name: str) -> None:
     """Raises LuthierError for a database that is none of Luthier."""
     if not inspect(connection).has_table(schema.name):
-        raise LuthierError(say(f"{name} holds no tables of Luthier.", f"{name} 中没有 Luthier 的表。"))
+        raise LuthierError(say(f"{name} contains no Luthier tables.", f"{name} 中没有 Luthier 的表。"))
 
 
 def _require_empty(connection: Connection, name: str) -> None:
@@ -238,7 +238,7 @@ def _require_empty(connection: Connection, name: str) -> None:
     if filled:
         tables = ", ".join(filled)
         raise LuthierError(
-            say(f"{name} is not empty: it has rows in {tables}. Name a new database.",
+            say(f"{name} is not empty: it has rows in {tables}. Choose a new database.",
                 f"{name} 不是空的：{tables} 中已有数据。请指定一个新数据库。")
         )  # fmt: skip
 
@@ -247,7 +247,10 @@ def _require_no_workers(data: Path) -> None:
     count = WorkerLocks(data / "workers").count_alive()
     if count:
         raise LuthierError(
-            say(f"{count} workers run on {data}. Stop them first.", f"{data} 上有 {count} 个工作进程在运行。请先停止。")
+            say(
+                f"{count} workers are running on {data}. Stop them first.",
+                f"{data} 上有 {count} 个 worker 在运行。请先停止。",
+            )
         )
 
 
@@ -263,5 +266,5 @@ def _require_no_sessions(connection: Connection, name: str) -> None:
     if count:
         raise LuthierError(
             say(f"{name} has {count} sessions of servers or workers. Stop them first.",
-                f"{name} 上有 {count} 个服务器或工作进程的会话。请先停止它们。")
+                f"{name} 上有 {count} 个服务器或 worker 的会话。请先停止它们。")
         )  # fmt: skip

@@ -142,8 +142,8 @@ def _parse_url(text: str) -> URL:
     if url is None or url.drivername not in _SCHEMES or not url.database:
         raise LuthierError(
             say(
-                "The setting `store` is no URL of PostgreSQL. It looks like "
-                "postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it, SQLite in the data folder is used.",
+                "The setting `store` is not a PostgreSQL URL such as postgresql://USER:PASSWORD@HOST:5432/DATABASE. "
+                "Without the setting, SQLite in the data folder is used.",
                 "设置 store 不是 PostgreSQL 的 URL。格式为 postgresql://用户:密码@主机:5432/数据库；"
                 "不设置时使用数据文件夹中的 SQLite。",
             )

@@ -42,7 +42,7 @@ def opening_error(path: Path, error: BaseException | None) -> LuthierError:
     return LuthierError(
         say(
             f"The database {path} cannot be opened: {error}. Its folder must be writable and have free space, and no "
-            "other program may hold it locked.",
+            "other program may have locked it.",
             f"无法打开数据库 {path}：{error}。它所在的文件夹必须可写、有剩余空间，并且没有被其他程序锁定。",
         )
     )

@@ -53,7 +53,7 @@ def read_key_file(path: Path) -> list[SecretStr]:
     if not entries:
         raise ValueError(
             say(
-                f"the key file {path} holds no key; write one key a line, or `proj_NAME=KEY`",
+                f"the key file {path} contains no key; write one key per line, or `proj_NAME=KEY`",
                 f"密钥文件 {path} 中没有密钥；请每行写一个密钥，或 `proj_NAME=KEY`",
             )
         )

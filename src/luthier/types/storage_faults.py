@@ -24,7 +24,10 @@ class FaultTexts(NamedTuple):
 STORAGE_FAULTS: dict[FaultKind, FaultTexts] = {
     "full": FaultTexts(
         ("the disk is full", "磁盘已满"),
-        ("Make room (luthier prune shows what may go)", "请腾出空间（luthier prune 会列出可以删除的内容）"),
+        (
+            "Free some space (luthier prune lists what can be deleted)",
+            "请腾出空间（luthier prune 会列出可以删除的内容）",
+        ),
     ),
     "read_only": FaultTexts(("the disk is read-only", "磁盘只读"), ("Make it writable", "请使其可写")),
     "failing": FaultTexts(
@@ -32,11 +35,11 @@ STORAGE_FAULTS: dict[FaultKind, FaultTexts] = {
         ("The system's log says what is wrong with it", "系统日志会说明磁盘出了什么问题"),
     ),
     "locked": FaultTexts(
-        ("another program locks the database", "数据库被其他程序锁定"), ("End that program", "请结束该程序")
+        ("another program has locked the database", "数据库被其他程序锁定"), ("End that program", "请结束该程序")
     ),
     "unreachable": FaultTexts(
         ("the database or the bucket cannot be reached", "无法连接数据库或存储桶"),
-        ("See to it that it answers", "请确认其可以访问"),
+        ("Make sure that it can be reached", "请确认其可以访问"),
     ),
 }
 

@@ -83,7 +83,7 @@ def _unwrapped(form: Form) -> Form:
     if not isinstance(value, dict) or kind_of(value):
         return form
     if rows := _pandas_rows(value):
-        return Form("columns of pandas", lambda: iter(rows), is_table=True)
+        return Form("pandas columns", lambda: iter(rows), is_table=True)
     lists = [key for key, member in value.items() if _is_list_of_examples(member) and "conversation" not in key.lower()]
     if len(lists) != 1:
         return form

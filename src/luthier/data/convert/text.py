@@ -54,7 +54,7 @@ def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
     if name != "utf-8":
         conversions.append(name.upper())
     if returns:
-        conversions.append("CR line ends")
+        conversions.append("CR line endings")
     return Text(_rewritten(path, name, returns, folder / "text"), conversions, has_mark)
 
 

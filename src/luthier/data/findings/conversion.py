@@ -6,7 +6,7 @@ _EXTRA = "{at}: Extra inputs are not permitted"
 
 CONVERSION: dict[str, Kind] = {
     "format_unsupported": Kind(
-        "error", "this is a file of the format {value}, which is not read", "这是 {value} 格式的文件，无法读取",
+        "error", "this is a file of the format {value}, which is not supported", "这是 {value} 格式的文件，无法读取",
         "Save it as JSONL, CSV or .xlsx; unpack an archive and check the files in it.",
         "请另存为 JSONL、CSV 或 .xlsx；压缩包请先解压，再检查里面的文件。",
         "The file is in the format {value}, not JSONL."),
@@ -27,16 +27,17 @@ CONVERSION: dict[str, Kind] = {
         "请改名或删去其中一列，以便确定用的是哪一列。",
         "The table has two columns '{key}'."),
     "row_misfit": Kind(
-        "error", "row {key} of the table does not fit its header (cells: {value}, columns: {detail}): a separator or a "
-        "quotation mark is missing or too many",
+        "error", "row {key} of the table does not match its header (cells: {value}, columns: {detail}): a separator "
+                 "or a quotation mark is missing or superfluous",
         "表格第 {key} 行有 {value} 个单元格，而表头有 {detail} 列：缺少或多了分隔符、引号",
-        'Put a cell that holds the separator or a line break in quotation marks ("…"); write a mark in it twice ("").',
+        'Put a cell that contains the separator or a line break in quotation marks ("…"); double any quotation mark '
+        'inside it ("").',
         '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。',
         "Line {line} does not fit the header of the table."),
     "quotation_unclosed": Kind(
-        "error", "row {key} of the table has a quotation mark that is not closed as it should be: {value}",
+        "error", "row {key} of the table has a quotation mark that is not closed properly: {value}",
         "表格第 {key} 行的引号没有正确闭合：{value}",
-        'Close it at the end of the cell, and write a mark inside a cell twice ("").',
+        'Close it at the end of the cell, and double any quotation mark inside a cell ("").',
         '请在单元格末尾补上引号；单元格里面的引号写两次（""）。',
         "Line {line} has an unclosed quotation mark."),
     "rows_skipped": Kind(
@@ -51,27 +52,27 @@ CONVERSION: dict[str, Kind] = {
         "如果只是编号或来源则没有问题；如果回答要依据它，请写进问题里。",
         "The key '{key}' is not used."),
     "meaningful_key": Kind(
-        "error", "“{key}” decides what this example means, and is not used: {value}",
+        "error", "“{key}” changes the meaning of this example, but is not used: {value}",
         "“{key}” 决定这个样本的含义，却不会被使用：{value}",
-        "Write a context into the question; delete answers that a rating condemns; then delete the key.",
+        "Write a context into the question; delete examples whose answer has a bad rating; then delete the key.",
         "上下文请写进问题；评分低的回答请删去样本；之后再删去这个键。",
         _EXTRA),
     "loss_key": Kind(
-        "error", "“{key}” says whether this message is trained; here “weight” does that: {value}",
+        "error", "“{key}” says whether this message is trained; the key for this is “weight”: {value}",
         "“{key}” 表示这条消息是否参与训练，这里要用 “weight”：{value}",
         'Write "weight": 0 (not trained) or 1 (trained) on the assistant message; --fix does it.',
         '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；--fix 可以改正。',
         _EXTRA),
     "reasoning_key": Kind(
-        "error", "“{key}” holds reasoning, which is trained as “reasoning_content” of an assistant message: {value}",
+        "error", "“{key}” contains reasoning, which is trained as “reasoning_content” of an assistant message: {value}",
         "“{key}” 里是思考过程，而训练时思考过程要写在 assistant 消息的 “reasoning_content” 里：{value}",
-        "Give it that name if the model is to think, else delete it; --fix renames it on an assistant message.",
+        "Rename it if the model should reason, otherwise delete it; --fix renames it on an assistant message.",
         "如果要让模型思考，请改用这个名字，否则请删去；--fix 可以改正 assistant 消息上的名字。",
         _EXTRA),
     "not_text": Kind(
-        "error", "“{key}” holds an image, sound or a file; the models here read and write text only: {value}",
+        "error", "“{key}” contains an image, sound or a file; the models here read and write only text: {value}",
         "“{key}” 是图片、声音或文件，而这里的模型只能读写文本：{value}",
-        "Remove the example, or write in words what is seen or heard.",
+        "Remove the example, or describe in words what is seen or heard.",
         "请删去这个样本，或用文字写出其中的内容。",
         "{at}: Input should be text"),
     "preference_key": Kind(
@@ -82,7 +83,7 @@ CONVERSION: dict[str, Kind] = {
         "请删去回答不好的样本；或写成偏好样本（input、preferred_output、non_preferred_output），用 --method dpo 训练。",
         _EXTRA),
     "system_key": Kind(
-        "error", "“{key}” stands beside the messages, where no system prompt is read: {value}",
+        "error", "“{key}” is outside the messages, where a system prompt is not read: {value}",
         "“{key}” 写在 messages 之外，不会当作 system 提示使用：{value}",
         'Write it as the first message, {{"role": "system", "content": ...}}; --fix does it.',
         '请写成第一条消息 {{"role": "system", "content": ...}}；--fix 可以改正。',
@@ -90,27 +91,28 @@ CONVERSION: dict[str, Kind] = {
     "function_name": Kind(
         "warning", "“{key}” is called {value}, a name that requests to a server may not use",
         "“{key}” 的名字是 {value}，向服务器发请求时不能用这样的名字",
-        "Use 1 to 64 letters (a-z), digits, _ and -, in the definition and in the calls.",
+        "Use 1 to 64 letters (a-z), digits, _ and -, both in the definition and in the calls.",
         "请只用 1 到 64 个英文字母、数字、_ 和 -，定义和调用里都要改。",
         "{at}: Invalid function name"),
 }  # fmt: skip
 
 VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sentences of a special case
     ("encoding_invalid", "halves"): Kind(
-        "error", "characters such as emoji are written as two halves (CESU-8, by MySQL or Java), which is not UTF-8",
+        "error", "characters such as emoji are written as surrogate pairs (CESU-8, by MySQL or Java), which is not "
+                 "UTF-8",
         "表情符号等字符被写成了两半（CESU-8，常见于 MySQL 和 Java），不是 UTF-8",
         "Write the file as UTF-8 (utf8mb4 in MySQL); --fix does it.",
         "请写成 UTF-8（MySQL 中是 utf8mb4）；--fix 可以改正。",
         "Line {line} is not valid UTF-8."),
     ("columns_ambiguous", "delimiters"): Kind(
-        "error", "the columns are ambiguous, because several signs could separate them: {value}",
+        "error", "the columns are ambiguous, because several characters could be the separator: {value}",
         "有几种符号都可能是分隔符，无法判断各列：{value}",
-        "Separate columns by commas, semicolons or tabs, not by two of these; put a cell that holds one in quotation "
-        'marks ("…").',
+        "Separate columns by commas, semicolons or tabs, but only by one of these; put a cell that contains one in "
+        'quotation marks ("…").',
         '列之间只用逗号、分号或制表符中的一种分隔；单元格里含有这些符号时用引号括起来（"…"）。',
         "The columns of the file are ambiguous."),
     ("format_unsupported", "pointer"): Kind(
-        "error", "this is a pointer of Git LFS, which stands in the place of the file itself",
+        "error", "this is a Git LFS pointer, not the file itself",
         "这是 Git LFS 的指针文件，不是数据本身",
         "Fetch the file: git lfs pull, or the download link of its page.",
         "请获取文件本身：git lfs pull，或使用网页上的下载链接。",
@@ -121,16 +123,16 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         "请使用文件本身的下载链接；链接指向的可能是介绍文件的页面或登录页面。",
         "The file is a web page, not JSONL."),
     ("loss_key", "example"): Kind(
-        "error", "“{key}” stands beside the messages, where nothing says how an answer is trained: {value}",
+        "error", "“{key}” is outside the messages, where it has no effect on training: {value}",
         "“{key}” 写在 messages 之外，在那里不能表示如何训练：{value}",
         'Write "weight": 0 (not trained) or 1 (trained) on the assistant messages; remove an example that is not to '
         "be trained.",
         '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；不要训练的样本请删去。',
         _EXTRA),
     ("content_type", "reasoning"): Kind(
-        "error", "“{key}” has parts of the type {value}; reasoning stands in “reasoning_content”",
+        "error", "“{key}” has parts of the type {value}; reasoning belongs in “reasoning_content”",
         "“{key}” 里有 {value} 类型的内容，思考过程应写在 “reasoning_content” 里",
-        "Move it there, or delete it if the model is not to think; --fix moves it.",
+        "Move it there, or delete it if the model should not reason; --fix moves it.",
         "请移到那里；如果不要让模型思考，请删去；--fix 可以移动。",
         "{at}: Input should be a valid string"),
     ("content_type", "calls"): Kind(
@@ -151,7 +153,7 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         "{at}: content is empty"),
     ("missing_content", "question"): Kind(
         "warning", "the user message is empty", "user 消息是空的",
-        "Fine if the assistant is to speak first; otherwise write the question, or remove the message.",
+        "Fine if the assistant should speak first; otherwise write the question, or remove the message.",
         "如果就是让 assistant 先开口则没有问题；否则请写上问题或删去这条消息。",
         "{at}: content is empty"),
     ("arguments_not_object", "empty list"): Kind(
@@ -160,9 +162,9 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         "Write {{}} for a call without arguments; --fix does it.", "没有参数的调用请写 {{}}；--fix 可以改正。",
         "{at}: Input should be a valid JSON object"),
     ("missing_content", "refusal"): Kind(
-        "error", "“refusal” holds the answer ({value}), and content, which is learned, is empty",
+        "error", "“refusal” contains the answer ({value}), but content, which is trained, is empty",
         "回答写在 “refusal” 里（{value}），而用来学习的 content 是空的",
-        "Write the refusal as content, if the model is to decline here; --fix does it.",
+        "Write the refusal as content if the model should decline here; --fix does it.",
         "如果希望模型在这里拒绝，请把它写进 content；--fix 可以改正。",
         "{at}: content is empty"),
     ("content_type", "parts"): Kind(
@@ -172,14 +174,14 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         '文本请写成 {{"type": "text", "text": ...}}；--fix 可以改正。',
         "{at}: Input should be a valid string"),
     ("call_invalid", "text"): Kind(
-        "error", "“{key}” is no call written as JSON: {value}", "“{key}” 不是用 JSON 写的函数调用：{value}",
+        "error", "“{key}” is not a call written as JSON: {value}", "“{key}” 不是用 JSON 写的函数调用：{value}",
         'Write it with json.dumps: {{"name": ..., "arguments": {{...}}}}, with no other key.',
         '请用 json.dumps 写出：{{"name": ..., "arguments": {{...}}}}，不含别的键。',
         "{at}: Input should be a valid function call"),
     ("content_type", "media"): Kind(
-        "error", "“{key}” holds an image, sound or a file; the models here read and write text only: {value}",
+        "error", "“{key}” contains an image, sound or a file; the models here read and write only text: {value}",
         "“{key}” 是图片、声音或文件，而这里的模型只能读写文本：{value}",
-        "Remove the example, or write in words what is seen or heard.",
+        "Remove the example, or describe in words what is seen or heard.",
         "请删去这个样本，或用文字写出其中的内容。",
         "{at}: Input should be text"),
 }  # fmt: skip

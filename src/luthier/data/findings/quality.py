@@ -9,8 +9,8 @@ def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) 
 
 
 _OTHER_FORMS = (
-    "Ask for this label in the other forms too, and for the others in this one; else the model learns the form and not "
-    "the meaning.",
+    "Write questions in the other forms for this label too, and in this form for other labels; otherwise the model "
+    "learns the form instead of the meaning.",
     "请让这个标签也出现在其他形式的问题里，其他标签也出现在这种形式里；否则模型学到的是形式，不是意思。",
 )
 
@@ -19,7 +19,7 @@ QUALITY: dict[str, Kind] = {
         "error",
         "the base model cannot be trained on it: {detail}",
         "基座模型无法用它训练：{detail}",
-        "Change what it names, or choose another base model.",
+        "Change the part that it names, or choose another base model.",
         "请修改所指出的内容，或换一个基座模型。",
     ),
     "truncated": _kind(
@@ -31,9 +31,10 @@ QUALITY: dict[str, Kind] = {
     ),
     "nothing_trainable_in_context": _kind(
         "error",
-        "nothing is left to train: every answer lies beyond the base model's {detail} tokens (of {value})",
+        "nothing is left to train: every answer is beyond the base model's context of {detail} tokens (the example "
+        "has {value})",
         "没有可训练的内容：所有回答都在基座模型的 {detail} 个 token 之外（共 {value} 个）",
-        "Shorten what comes before the answer, or remove the example.",
+        "Shorten the text before the answer, or remove the example.",
         "请缩短回答之前的内容，或删去样本。",
     ),
     "preamble": _kind(
@@ -47,14 +48,14 @@ QUALITY: dict[str, Kind] = {
         "note",
         "{detail} of the answers begin with the same words: {value}",
         "{detail} 的回答以同样的文字开头：{value}",
-        "Fine for a fixed format; otherwise remove the words, they teach nothing else.",
+        "Fine for a fixed format; otherwise remove these words, which teach nothing.",
         "如果是固定格式则没有问题；否则请删去，这些文字不教别的内容。",
     ),
     "answer_cut_off": _kind(
         "warning",
         "the answer seems to stop in the middle: {value}",
         "回答似乎在中途断了：{value}",
-        "Finish the answer, or remove the example; it was perhaps cut at a token limit.",
+        "Finish the answer, or remove the example; it may have been cut off at a token limit.",
         "请补全回答或删去样本；可能是生成时到了长度上限。",
     ),
     "refusal": _kind(
@@ -66,16 +67,16 @@ QUALITY: dict[str, Kind] = {
     ),
     "identity_leak": _kind(
         "warning",
-        "the assistant names its model or its maker: {value}",
+        "the assistant says which model it is, or who made it: {value}",
         "回答里说自己是别家的模型：{value}",
         "Remove it, or write the name that your assistant should give.",
         "请删去，或改成您的助手应有的名字。",
     ),
     "near_duplicate": _kind(
         "note",
-        "nearly the same as line {detail}: the question, and what is answered or called",
+        "nearly the same as line {detail}: the question, and the answer or call",
         "与第 {detail} 行几乎相同：问题以及回答或调用都相近",
-        "Keep one of them, or make them differ in something that matters.",
+        "Keep one of them, or make them differ in a meaningful way.",
         "请保留一个，或让它们有实质的不同。",
     ),
     "conflicting_answers": _kind(
@@ -87,9 +88,9 @@ QUALITY: dict[str, Kind] = {
     ),
     "validation_leak": _kind(
         "warning",
-        "the training file has this question too, or nearly this example, in line {detail}",
+        "the training file has the same question, or nearly the same example, in line {detail}",
         "训练文件第 {detail} 行有同样的问题或几乎相同的样本",
-        "Remove it from one of the files (luthier split keeps copies on one side); it makes the score look too good.",
+        "Remove it from one of the files (luthier split keeps copies on one side); otherwise the score is too high.",
         "请从其中一个文件里删去（luthier split 会把相近的样本分在同一边）；否则验证结果会虚高。",
     ),
     "likeness_sampled": _kind(
@@ -103,7 +104,7 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "the system prompt is blank",
         "system 提示是空白的",
-        "Write the prompt that will be used when serving, or remove the message.",
+        "Write the prompt that will be used for serving, or remove the message.",
         "请写上实际使用时的提示，或删去这条消息。",
     ),
     "system_prompt_repeated": _kind(
@@ -117,14 +118,14 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "the system prompt differs from the one in line {detail} only in spaces, punctuation or case: {value}",
         "system 提示与第 {detail} 行的只差空格、标点或大小写：{value}",
-        "Write it the same way everywhere, exactly as it will be used when serving.",
+        "Write it the same way everywhere, exactly as it will be used for serving.",
         "请在各处写成完全一样，并与实际使用时一致。",
     ),
     "system_prompt_missing": _kind(
         "note",
         "examples without a system prompt: {value}, line {detail} is the first; the others have one",
         "没有 system 提示的样本：{value}，首个在第 {detail} 行；其余样本有提示",
-        "Fine if both are used when serving; otherwise give all examples the same prompt.",
+        "Fine if both will be used for serving; otherwise give all examples the same prompt.",
         "如果使用时两种情况都有则没有问题；否则请给所有样本加上同样的提示。",
     ),
     "label_imbalance": _kind(
@@ -138,7 +139,7 @@ QUALITY: dict[str, Kind] = {
         "note",
         "the calls are uneven: {key} to {value} is {detail}",
         "函数调用分布不均：{key} 与 {value} 之比为 {detail}",
-        "Add examples that call the rare function, unless it is as rare when serving.",
+        "Add examples that call the rare function, unless it will be just as rare in use.",
         "请增加调用少见函数的样本，除非实际使用时它也同样少见。",
     ),
     "answer_language": _kind(
@@ -180,14 +181,14 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "the answer repeats the same words {detail} times: {value}",
         "回答把同样的文字重复了 {detail} 次：{value}",
-        "Shorten it or remove the example: a model learns from it never to stop.",
+        "Shorten it or remove the example: a model learns from it not to stop.",
         "请缩短或删去样本：模型会从中学会停不下来。",
     ),
     "mail_head": _kind(
         "note",
-        "addresses in the heads of e-mails (From:, To: …): {detail} examples, such as {value}",
+        "addresses in e-mail headers (From:, To: …): {detail} examples, such as {value}",
         "邮件头（From:、To: 等）里有地址：{detail} 个样本，例如 {value}",
-        "Fine for public mail; otherwise remove the heads: a model can repeat what it was trained on.",
+        "Fine for public mail; otherwise remove the headers: a model can repeat what it was trained on.",
         "公开的邮件没有问题；否则请删去邮件头：模型会复述训练过的内容。",
     ),
     "label_by_form": _kind(

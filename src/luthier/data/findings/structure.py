@@ -16,13 +16,15 @@ STRUCTURE: dict[str, Kind] = {
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
         "Line {line} is not valid UTF-8 (found {value})."),
     "expansion_too_large": Kind(
-        "error", "unpacked, the {value} file is more than 200 times as large", "{value} 文件解压后超过原来的 200 倍",
-        "No training data is as repetitive as that. Check where the file comes from, and unpack it yourself.",
+        "error", "uncompressed, the {value} file is more than 200 times as large",
+        "{value} 文件解压后超过原来的 200 倍",
+        "No training data is that repetitive. Check where the file comes from, and decompress it yourself.",
         "训练数据不会这样重复。请确认文件来源，并自行解压。",
         "The {value} file is more than 200 times as large when it is unpacked."),
     "converted_from": Kind(
         "note", "read as {value} and converted", "按“{value}”读取并作了转换",
-        "Lines are numbered as in the converted file; write that one with --fix OUT, for the server takes only JSONL.",
+        "Lines are numbered as in the converted file; write that file with --fix OUT, because servers accept only "
+        "JSONL.",
         "行号按转换后的文件计；服务器只接受 JSONL，请用 --fix OUT 写出转换后的文件。",
         "The file was read as {value}."),
     "byte_order_mark": Kind(
@@ -32,24 +34,24 @@ STRUCTURE: dict[str, Kind] = {
     "encoding_ambiguous": Kind(
         "error", "the text is not UTF-8, and its encoding is ambiguous (found {value})",
         "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {value}）",
-        "Name the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
+        "Set the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
         "请指定编码：--encoding gb18030、big5、cp1252 等；或把文件另存为 UTF-8。",
         "The file is not valid UTF-8 (found {value})."),
     "columns_ambiguous": Kind(
         "error", "the columns of the question and the answer are ambiguous: {value}",
         "无法判断问题和答案在哪一列：{value}",
-        "Name them: --question COLUMN --answer COLUMN. Above a table without names of columns, write them first, such "
-        "as question and answer.",
+        "Set them: --question COLUMN --answer COLUMN. If the table has no column names, add a first row with names "
+        "such as question and answer.",
         "请指定：--question 列名 --answer 列名。没有列名的表格，请先在第一行写上列名，例如 question 和 answer。",
         _JSONL),
     "sheets_ambiguous": Kind(
         "error", "the workbook has several sheets, and the one with the examples is ambiguous: {value}",
         "无法判断样本在工作簿的哪个工作表：{value}",
-        "Name it: --sheet NAME.", "请指定：--sheet 工作表名。",
+        "Set it: --sheet NAME.", "请指定：--sheet 工作表名。",
         _JSONL),
     "line_too_long": Kind(
         "error", "longer than {detail}; only its beginning was read", "超过 {detail}；只读了开头部分",
-        "Write one example per line; no conversation that a model can be trained on is so long.",
+        "Write one example per line; no conversation for training is that long.",
         "每行写一个样本；可用于训练的对话不会这么长。",
         "Line {line} is longer than {detail}."),
     "json_invalid": Kind(
@@ -58,7 +60,7 @@ STRUCTURE: dict[str, Kind] = {
         "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
         _JSONL),
     "escape_invalid": Kind(
-        "error", "a backslash that begins no escape of JSON, at character {detail}: {value}",
+        "error", "a backslash that does not begin a JSON escape, at character {detail}: {value}",
         "第 {detail} 个字符处的反斜杠不是 JSON 的转义：{value}",
         "Write a backslash in JSON twice (\\\\sum, C:\\\\Users), or let json.dumps do it; --fix does it if certain.",
         "JSON 里的反斜杠要写两次（\\\\sum、C:\\\\Users），或交给 json.dumps；确定无疑时 --fix 可以改正。",
@@ -69,8 +71,8 @@ STRUCTURE: dict[str, Kind] = {
         'Write the straight mark " around keys and texts; --fix does it.', '键和文本要用直引号 "；--fix 可以改正。',
         _JSONL),
     "full_width_punctuation": Kind(
-        "error", "full-width punctuation, or a space that JSON does not know, at character {detail}: {value}",
-        "第 {detail} 个字符处的 JSON 用了全角标点或 JSON 不认识的空白：{value}",
+        "error", "full-width punctuation, or a space character that is invalid in JSON, at character {detail}: {value}",
+        "第 {detail} 个字符处的 JSON 用了全角标点或 JSON 不允许的空白：{value}",
         "Write , : {{ }} [ ] half-width, and plain spaces, between texts; --fix does it.",
         "文本之外的 , : {{ }} [ ] 要用半角，空白要用普通空格；--fix 可以改正。",
         _JSONL),
@@ -92,7 +94,7 @@ STRUCTURE: dict[str, Kind] = {
         _JSONL),
     "line_truncated": Kind(
         "error", "the line ends in the middle of the example: …{value}", "这一行在样本中间就结束了：……{value}",
-        "Write the file again; a program was probably stopped, or a disk full.",
+        "Write the file again; a program was probably stopped, or the disk was full.",
         "请重新写出文件；可能是程序中途停止或磁盘已满。",
         _JSONL),
     "duplicate_key": Kind(
@@ -121,13 +123,13 @@ STRUCTURE: dict[str, Kind] = {
         _N_EXAMPLES),
     "too_few_examples": Kind(
         "error", "{value} example(s), at least {detail} are needed", "只有 {value} 个样本，至少需要 {detail} 个",
-        "Add examples; 50 to 100 good ones are a sound start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
+        "Add examples; 50 to 100 good ones are a good start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
         _N_EXAMPLES),
     "unexpected_format": Kind(
         "error", "no line is a chat example or a prompt/completion pair (keys here: {value})",
         "没有一行是对话样本或 prompt/completion 对（键：{value}）",
-        'Write each example as {{"messages": [...]}}; if two keys hold its question and its answer, name them with '
-        "--question and --answer.",
+        'Write each example as {{"messages": [...]}}; if two keys contain the question and the answer, set them '
+        "with --question and --answer.",
         '请把每个样本写成 {{"messages": [...]}}；如果问题和回答各在一个键里，请用 --question 和 --answer 指定。',
         "Unexpected file format, expected either prompt/completion pairs or chat messages."),
     "method_mismatch": Kind(
@@ -140,7 +142,7 @@ STRUCTURE: dict[str, Kind] = {
         "error", "the first of {key} example(s) in the {value} format, which the method '{detail}' does not train on, "
         "while the others are for it",
         "从这里起有 {key} 个 {value} 格式的样本，不能用训练方法“{detail}”来训练，其余样本可以",
-        "Write the examples of each method into a file of their own.", "请把每种训练方法的样本写在各自的文件里。",
+        "Write the examples of each method into a separate file.", "请把每种训练方法的样本写在各自的文件里。",
         "Input file {file_id} has examples in the {value} format, but the specified fine-tuning job is not using a "
         "method for them (provided method={detail})."),
     "data_type": Kind(
@@ -151,7 +153,8 @@ STRUCTURE: dict[str, Kind] = {
     "missing_messages_list": Kind(
         "error", '"messages" is missing, empty or not a list (keys here: {detail})',
         "“messages” 缺失、为空或不是列表（这里的键：{detail}）",
-        'Give the example a list "messages" of at least one message.', "请给样本加上至少含一条消息的 “messages” 列表。",
+        'Give the example a list "messages" with at least one message.',
+        "请给样本加上至少含一条消息的 “messages” 列表。",
         'Line {line}, key "messages": Input should be a valid list with at least one message'),
     "message_type": Kind(
         "error", "the message is not an object: {value}", "消息不是对象：{value}",
@@ -198,27 +201,28 @@ STRUCTURE: dict[str, Kind] = {
         "{at}: Extra inputs are not permitted"),
     "call_invalid": Kind(
         "error", '"{key}" does not have the form of a function call', "“{key}” 不是接口规定的函数调用写法",
-        'A call is {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it stands under "function", beside an "id".',
+        'A call is {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it is under "function", beside an "id".',
         '调用应写成 {{"name": ..., "arguments": "<JSON>"}}；在 tool_calls 里放在 "function" 下，与 "id" 并列。',
         "{at}: Input should be a valid function call"),
     "arguments_not_json": Kind(
-        "error", '"{key}" must be a string that holds JSON, found {value}',
+        "error", '"{key}" must be a string of JSON, found {value}',
         "“{key}” 必须是内容为 JSON 的字符串，现在是 {value}",
         "Write the arguments with json.dumps(...).", "请用 json.dumps(...) 写出参数。",
         "{at}: Input should be a valid JSON string"),
     "arguments_not_object": Kind(
-        "error", '"{key}" must hold a JSON object, found {value}', "“{key}” 里必须是 JSON 对象，现在是 {value}",
+        "error", '"{key}" must be a JSON object in a string, found {value}',
+        "“{key}” 里必须是 JSON 对象，现在是 {value}",
         'Name each argument: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
         "{at}: Input should be a valid JSON object"),
     "arguments_encoded_twice": Kind(
-        "error", "\"{key}\" is JSON in JSON: a string that holds a string, {value}",
+        "error", "\"{key}\" is encoded twice: a string within a string, {value}",
         "“{key}” 编码了两次，是字符串里的字符串：{value}",
-        "Call json.dumps once, on the object; --fix does it. (OpenAI took such files; one was in its own cookbook.)",
+        "Call json.dumps once, on the object; --fix does it. (OpenAI accepted such files; its own cookbook had one.)",
         "只对对象调用一次 json.dumps；--fix 可以改正。（OpenAI 接受过这样的文件，它自己的 cookbook 里就有一份。）",
         "{at}: Input should be a valid JSON object"),
     "argument_missing": Kind(
         "error", 'the required argument "{value}" is missing', "缺少必填参数 “{value}”",
-        "Add it, or let the assistant ask for it; or take it out of the definition's required.",
+        "Add it, or let the assistant ask for it; or remove it from required in the definition.",
         "请补上，或让 assistant 追问；也可以从定义的 required 中去掉。",
         "{at}: Field required"),
     "argument_unknown": Kind(
@@ -232,10 +236,11 @@ STRUCTURE: dict[str, Kind] = {
         "{at}: Input should be a valid {detail}"),
     "argument_not_in_enum": Kind(
         "error", '"{key}" is {value}, which is not one of {detail}', "“{key}” 是 {value}，不在 {detail} 之中",
-        "Use one of the values that are defined, or define this one too.", "请使用已定义的值，或把这个值加进定义。",
+        "Use one of the defined values, or add this one to the definition.", "请使用已定义的值，或把这个值加进定义。",
         "{at}: Input should be one of {detail}"),
     "arguments_break_schema": Kind(
-        "error", '"{key}" is {value}, which breaks its schema ({detail})', "“{key}” 是 {value}，不符合定义（{detail}）",
+        "error", '"{key}" is {value}, which violates its schema ({detail})',
+        "“{key}” 是 {value}，不符合定义（{detail}）",
         "Correct the value, or the definition.", "请改正这个值，或改正定义。",
         "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
@@ -251,15 +256,15 @@ STRUCTURE: dict[str, Kind] = {
         "请只保留一个定义，让函数的参数明确。",
         "{at}: Function defined twice"),
     "definitions_many": Kind(
-        "warning", "{value} functions are defined; a request to a server may define {detail} at most",
+        "warning", "{value} functions are defined; a request to a server may define at most {detail}",
         "定义了 {value} 个函数；向服务器发的一个请求最多定义 {detail} 个",
-        "Define fewer of them in each example: those that one request is to offer.",
+        "Define fewer of them in each example: only those that one request will offer.",
         "请减少每个样本里的定义，只留一个请求里会提供的函数。",
         "{at}: Too many functions"),
     "call_id_repeated": Kind(
         "warning", "two calls of this message have the id {value}, so their results cannot be told apart",
         "这条消息里有两个调用的 id 都是 {value}，无法区分它们的结果",
-        "Give each call of a message an id of its own.", "请让同一条消息里每个调用的 id 各不相同。",
+        "Give each call of a message its own id.", "请让同一条消息里每个调用的 id 各不相同。",
         "{at}: Call id is not unique"),
     "definition_schema_invalid": Kind(
         "warning", '"{key}" is not a valid JSON schema, so calls were not validated against it: {value}',
@@ -291,10 +296,10 @@ STRUCTURE: dict[str, Kind] = {
         "Write 0 (not trained) or 1 (trained), or remove it.", "请写 0（不训练）或 1（训练），或删去。",
         "{at}: Input should be 0 or 1"),
     "item_last_message": Kind(
-        "error", "the last message of this item is from {value}: nothing is asked for that a grader could judge",
+        "error", "the last message of this item is from {value}: it asks for no answer that a grader could score",
         "这一条的最后一条消息来自 {value}：没有要模型作答、再由评分器判断的问题",
-        "End the messages with the user's; put what the grader compares with in a key of its own, such as "
-        "reference_answer.",
+        "End the messages with a user message; put the text that the grader compares with into a separate key, such "
+        "as reference_answer.",
         "messages 请以 user 消息结尾；评分器要比较的内容写在另外的键里，例如 reference_answer。",
         "{at}: the last message must be from the user"),
     "nothing_trainable": Kind(
@@ -312,7 +317,7 @@ STRUCTURE: dict[str, Kind] = {
         "每个回答是一条 assistant 消息。",
         "{at}: Input should be a list of one assistant message"),
     "preference_same": Kind(
-        "error", "the preferred answer and the other one are the same, so there is nothing to prefer",
+        "error", "the preferred and the non-preferred answer are the same, so there is nothing to learn",
         "两个回答相同，没有偏好可学",
         "Write another answer, or remove the example.", "请换一个回答，或删去这个样本。",
         "Line {line}: preferred_output and non_preferred_output are the same"),

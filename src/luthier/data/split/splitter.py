@@ -87,7 +87,7 @@ def split_file(
     """
     shares = [1 - sum(output.share for output in others), *(output.share for output in others)]
     if not all(0 < share < 1 for share in shares):
-        raise LuthierError(say("the shares must be above 0 and leave something to train on",
+        raise LuthierError(say("the shares must be greater than 0 and leave examples to train on",
                                "各部分的比例必须大于 0，并给训练留下样本"))  # fmt: skip
     targets = [train, *(output.path for output in others)]
     _check_targets(path, targets, overwrite)
@@ -127,8 +127,8 @@ def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
                                f"样本太少（{count} 个），无法拆分：{listed} 没有样本"))  # fmt: skip
     raise LuthierError(
         say(
-            f"the {count} examples ask the same questions, or nearly (groups: {group_count}), and a group stays in one "
-            f"file: nothing is left for {listed}; add examples with other questions",
+            f"the {count} examples ask the same or nearly the same questions (groups: {group_count}), and a group must "
+            f"stay in one file: nothing is left for {listed}; add examples with other questions",
             f"{count} 个样本的问题相同或几乎相同（共 {group_count} 组），每组只能在一个文件里：{listed} 没有样本；"
             "请补充别的问题",
         )
@@ -137,12 +137,12 @@ def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
 
 def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
     if len({file.resolve() for file in (path, *targets)}) <= len(targets):
-        raise LuthierError(say("the file and those that it is split into must all be different files",
+        raise LuthierError(say("the input file and the output files must all be different files",
                                "原文件和拆分出的文件必须各不相同"))  # fmt: skip
     existing = [str(target) for target in targets if target.exists()]
     if existing and not overwrite:
         names = ", ".join(existing)
-        raise LuthierError(say(f"{names} would be replaced; add --force, or name another folder with --out",
+        raise LuthierError(say(f"{names} would be overwritten; add --force, or choose another folder with --out",
                                f"{names} 会被覆盖；请加 --force，或用 --out 指定别的文件夹"))  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Architecture:
             types = ", ".join(_ARCHITECTURES)
             model_type = getattr(spec, "model_type", "")
             reason = refusal or say(
-                f"{_BACKEND.name} does not know the model type {model_type}", f"GGUF 导出不认识模型类型 {model_type}"
+                f"{_BACKEND.name} does not support the model type {model_type}", f"GGUF 导出不支持模型类型 {model_type}"
             )
             raise ExportError(
                 say(

@@ -65,11 +65,11 @@ def pattern_name(document: dict[str, Any], base: str) -> str:
             return _PATTERNS[parts[0]["pattern"]["Regex"]]
     raise ExportError(
         say(
-            f"The tokenizer of {base} cuts texts in a way that the GGUF export does not know "
+            f"The tokenizer of {base} splits texts in a way that the GGUF export does not support "
             f"({model.get('type')}; {', '.join(map(str, kinds))}). Export merged, and convert the folder with "
             "llama.cpp's convert_hf_to_gguf.py.",
-            f"GGUF 导出不认识 {base} 的分词方式（{model.get('type')}；{', '.join(map(str, kinds))}）。"
-            "请导出 merged，再用 llama.cpp 的 convert_hf_to_gguf.py 转换该文件夹。",
+            f"GGUF 导出不支持 {base} 的分词方式（{model.get('type')}；{', '.join(map(str, kinds))}）。请导出 merged，"
+            "再用 llama.cpp 的 convert_hf_to_gguf.py 转换该文件夹。",
         )
     )
 

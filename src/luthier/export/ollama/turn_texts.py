@@ -135,7 +135,7 @@ def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
         raise ExportError(
             say(
                 f"The chat template of this model cannot be written as an Ollama template: {error}. Export gguf, which "
-                "llama.cpp serves with the template inside (llama-server --jinja).",
+                "llama.cpp serves with its embedded template (llama-server --jinja).",
                 f"该模型的对话模板无法改写为 Ollama 模板：{error}。"
                 "请导出 gguf，llama.cpp 会使用文件内的模板（llama-server --jinja）。",
             )

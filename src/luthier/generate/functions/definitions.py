@@ -57,7 +57,7 @@ def read_definitions(path: Path) -> list[FunctionDefinition]:
     if not entries:
         raise OptionsError(
             say(
-                f"{path} holds no function definitions: write a list of tools or of functions.",
+                f"{path} contains no function definitions: write a list of tools or functions.",
                 f"{path} 里没有函数定义：请写成 tools 或 functions 的列表。",
             )
         )
@@ -95,7 +95,9 @@ def _definition(path: Path, number: int, entry: Any) -> FunctionDefinition:
     except SchemaError as error:
         raise _invalid(path, number, f"parameters: {error.message}") from error
     except (LookupError, RecursionError, TypeError) as error:
-        raise _invalid(path, number, say(f"a $ref that leads nowhere: {error}", f"$ref 无法解析：{error}")) from error
+        raise _invalid(
+            path, number, say(f"a $ref that cannot be resolved: {error}", f"$ref 无法解析：{error}")
+        ) from error
     properties = parameters.get("properties", {})
     if parameters.get("type", "object") != "object" or not isinstance(properties, dict):
         raise _invalid(path, number, say("parameters must be an object", "parameters 必须是 object"))

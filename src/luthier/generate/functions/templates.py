@@ -82,8 +82,8 @@ def check_phrasing(template: str, definition: FunctionDefinition) -> None:
     if unknown:
         raise OptionsError(
             say(
-                f"The phrasing “{template}” of {definition.name} names {', '.join(sorted(unknown))}, which is none of "
-                f"its parameters: {', '.join(definition.properties)}.",
+                f"The phrasing “{template}” of {definition.name} contains {', '.join(sorted(unknown))}, which is not "
+                f"one of its parameters: {', '.join(definition.properties)}.",
                 f"{definition.name} 的说法“{template}”里的 {'、'.join(sorted(unknown))} 不是它的参数，"
                 f"参数有：{'、'.join(definition.properties)}。",
             )

@@ -149,8 +149,8 @@ def value_pool(
         return values
     raise OptionsError(
         say(
-            f'No values are known for {name} of {definition.name}: name some in the definition\'s "examples", in '
-            "--values FILE, or let a teacher write them (--teacher).",
+            f'No values are known for {name} of {definition.name}: give some in the definition\'s "examples" '
+            "or in --values FILE, or let a teacher write them (--teacher).",
             f'不知道 {definition.name} 的参数 {name} 可以取什么值：请写在定义的 "examples" 里、用 --values FILE 给出，'
             "或让教师模型来写（--teacher）。",
         )

@@ -82,7 +82,7 @@ def require_launcher(settings: Settings) -> None:
     if TrainerHardware.of(settings).threads == 0:
         raise LuthierError(
             say(
-                "The launcher ray needs to know how many CPUs a trainer reserves: set LUTHIER_THREADS, such as 4.",
+                "The launcher ray must know how many CPUs a trainer reserves: set LUTHIER_THREADS, for example to 4.",
                 "使用 ray 启动训练时，需要知道每个训练进程占用的 CPU 数：请设置 LUTHIER_THREADS，例如 4。",
             )
         )

@@ -72,7 +72,7 @@ def open_tracker(name: str, run: TrackedRun) -> Tracker:
     """Raises LuthierError for a tracker that is not installed; errors of the tracker are raised as they are."""
     if name not in TRACKERS:
         raise LuthierError(
-            say(f"'{name}' is no tracker. Trackers: {', '.join(TRACKERS)}.",
+            say(f"'{name}' is not a tracker. Trackers: {', '.join(TRACKERS)}.",
                 f"“{name}”不是实验跟踪工具。可用：{', '.join(TRACKERS)}。"))  # fmt: skip
     module = importlib.import_module(f"luthier.worker.trackers.{name}_tracker")
     try:

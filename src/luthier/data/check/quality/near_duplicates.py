@@ -54,7 +54,7 @@ class NearDuplicateCheck(QualityCheck):
             "note",
             "{value} of {detail} examples are nearly the same as an earlier one (this one and line {key}, for example)",
             "{detail} 个样本中有 {value} 个与之前的样本几乎相同（例如这一个和第 {key} 行）",
-            "Fine if their small differences are what the model should learn; otherwise add examples of other kinds.",
+            "Fine if the model should learn these small differences; otherwise add examples of other kinds.",
             "如果模型要学的正是这些细小的差别则没有问题；否则请补充其他种类的样本。",
             "{place}: {value} of {detail} examples are nearly the same as an earlier one",
         )

@@ -29,7 +29,7 @@ class PreferencePairCheck(QualityCheck):
             "warning",
             "the same two answers to the same question as in line {detail}, and the other one is preferred",
             "与第 {detail} 行是同样的问题和同样的两个回答，优选的却是另一个",
-            "Decide which answer is the better one, and remove the other pair: together they teach nothing.",
+            "Decide which answer is better, and remove the other pair: together they teach nothing.",
             "请确定哪个回答更好，并删去另一个样本：两个都留着等于什么也没教。",
             "{place}: the same pair the other way round",
         ),

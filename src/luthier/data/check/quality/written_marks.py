@@ -26,7 +26,8 @@ class WrittenMarksCheck(QualityCheck):
             "warning",
             "a call is written as text: {value}",
             "函数调用写成了文本：{value}",
-            "Write calls into “tool_calls” and definitions into “tools”; as text, clients see the marks and no call.",
+            "Write calls into “tool_calls” and definitions into “tools”; as text, clients see the markers instead of "
+            "a call.",
             "调用请写进 “tool_calls”，定义写进 “tools”；写成文本时，客户端只会看到标记，得不到调用。",
             "{place}: a call is written as text",
         ),
@@ -34,7 +35,8 @@ class WrittenMarksCheck(QualityCheck):
             "warning",
             "“<think>” and “</think>” do not enclose the reasoning: {value}",
             "“<think>” 和 “</think>” 没有把思考过程括起来：{value}",
-            "Write both marks, or the reasoning into “reasoning_content”; remove an answer that was cut off in it.",
+            "Write both markers, or write the reasoning into “reasoning_content”; remove an answer that was cut off "
+            "during its reasoning.",
             "请写全两个标记，或把思考过程写进 “reasoning_content”；在思考中被截断的回答请删去。",
             "{place}: reasoning is not enclosed by its marks",
         ),
