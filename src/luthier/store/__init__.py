@@ -73,17 +73,17 @@ __all__ = [
 
 
 class Store(CommonParts):
-    """All state, in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters, and models after
-    full fine-tuning), the working folders of `jobs/` and `batches/`, and `workers/` (locks).
+    """All state in one folder: `luthier.db`, `files/`, `uploads/` (parts), `models/` (adapters and fully fine-tuned
+    models), the working folders `jobs/` and `batches/`, and `workers/` (locks).
 
-    With a bucket, files, parts, models and resume states are there, and the folder holds copies of some of them.
+    With a bucket, files, parts, models and resume states are stored there, and the folder has copies of some of them.
     """
 
     def __init__(
         self, folder: Path, bucket: Bucket | None = None, *, max_copy_bytes: int = 0, url: str | None = None
     ) -> None:
-        """`max_copy_bytes`: of local copies of what is in `bucket`. `url`: of a PostgreSQL database, which servers on
-        several machines share; None: SQLite in the folder.
+        """`max_copy_bytes`: limit of the local copies of objects in `bucket`. `url`: a PostgreSQL database that servers
+        on several machines share; None: SQLite in the folder.
 
         Raises LuthierError for a database that cannot be opened, is damaged or missing, and for a bucket that cannot
         be used.
@@ -122,7 +122,7 @@ class Store(CommonParts):
 
     @classmethod
     def open(cls, settings: Settings) -> "Store":
-        """The store that the settings name. Raises LuthierError."""
+        """Open the store of `settings`. Raises LuthierError."""
         bucket = Bucket.open(settings.blobs) if settings.blobs else None
         limit, url = settings.max_blob_copy_bytes, settings.store_url()
         return cls(settings.data, bucket, max_copy_bytes=limit, url=url)
@@ -140,14 +140,14 @@ class Store(CommonParts):
     def holding(self, token: int) -> "Store":
         """The same store for a worker's run of a job or a batch that it has claimed, see `LeasedTable.holding`.
 
-        Whatever is written of other work names its owner, which is one worker's alone.
+        Writes to other work carry their owner, which identifies a single worker.
         """
         guarded = copy(self)
         guarded.jobs, guarded.batches = self.jobs.holding(token), self.batches.holding(token)
         return guarded
 
     def imports(self) -> Imports:
-        """Adds files and jobs of another service, to the project that this store is scoped to."""
+        """Access to importing files and jobs of another service into the project of this store."""
         return Imports(self._database, self._blobs(FILES)).within(self.files.project)
 
     def release_dead_workers(self) -> None:
@@ -161,15 +161,15 @@ class Store(CommonParts):
         return self._database.integrity_errors()
 
     def free_bytes(self) -> int:
-        """Of the disk that holds the data folder."""
+        """Free bytes on the disk of the data folder."""
         return shutil.disk_usage(self._folder).free
 
     def count_stale_writes(self) -> int:
-        """Writes of workers that another one had succeeded; they were refused."""
+        """The number of refused writes by workers whose row another worker had claimed since."""
         return self.jobs.queue.count_stale_writes() + self.batches.queue.count_stale_writes()
 
     def delete_expired(self) -> None:
-        """Deletes what has expired or was left by crashes, and folds the log into the database file."""
+        """Delete expired objects and leftovers of crashes, and fold the log into the database file."""
         self.files.delete_expired()
         self.uploads.delete_expired()
         self.stored_completions.delete_expired()
@@ -192,7 +192,7 @@ class Store(CommonParts):
         self.uploads.delete_orphans()
 
     def _blobs(self, name: str) -> Blobs:
-        """Those of one kind, under a name in the data folder and in the bucket."""
+        """The blobs of one kind, under `name` in the data folder and in the bucket."""
         folder = self._folder / name
         return BucketBlobs(self._bucket, name, folder) if self._bucket else FolderBlobs(folder)
 
@@ -210,7 +210,7 @@ class Store(CommonParts):
         return ManagedJobs(self._database).within(self.jobs.project)
 
     def delete_job(self, job_id: str, *, with_models: bool) -> Sequence[Path]:
-        """Deletes a finished job with what is its own alone: events, result files, folder, and `with_models` those.
+        """Delete a finished job with its events, result files and folder, and `with_models` its models.
 
         Training and validation files stay. Returns and raises as `ManagedJobs.delete` does.
         """
@@ -240,12 +240,12 @@ class Store(CommonParts):
 
     @property
     def job_states(self) -> JobStates:
-        """What workers need of each other's jobs, of all projects."""
+        """Saved states of jobs of all projects, which let another worker continue a job."""
         return JobStates(self._database, self._bucket)
 
     @property
     def leftovers(self) -> Leftovers:
-        """What may be deleted, of all projects."""
+        """Leftovers of all projects that may be deleted."""
         return Leftovers(self._database, self._folder, self.models)
 
     @property
@@ -254,7 +254,7 @@ class Store(CommonParts):
 
     @property
     def trackers_folder(self) -> Path:
-        """What experiment trackers keep on this machine."""
+        """The folder of data that experiment trackers keep on this machine."""
         return self._folder / "trackers"
 
     def job_folder(self, job_id: str) -> Path:
@@ -264,7 +264,7 @@ class Store(CommonParts):
         return folder
 
     def finished_job_folders(self) -> Iterator[Path]:
-        """Folders of finished jobs that no worker holds; a job that was cancelled while queued was never cleared."""
+        """Folders of finished jobs without a lease, to be cleared; a job may have been cancelled while queued."""
         for job_id in self.jobs.finished():
             folder = self._folder / "jobs" / job_id
             if folder.exists():
@@ -275,7 +275,7 @@ class Store(CommonParts):
 
 
 def _content_of(folder: Path) -> str | None:
-    """A folder inside the data folder that holds something."""
+    """The name of a non-empty folder inside the data folder; None if there is none."""
     return next((name for name in (FILES, MODELS) if any((folder / name).glob("[!.]*"))), None)
 
 
@@ -294,7 +294,7 @@ def _require_no_content(folder: Path, database: str) -> None:
 
 
 def _require_no_second_database(folder: Path) -> None:
-    """Raises LuthierError for a data folder with a database of SQLite, where the settings name PostgreSQL."""
+    """Raises LuthierError for a data folder with an SQLite database if the setting `store` is PostgreSQL."""
     if (folder / DATABASE).exists():
         raise LuthierError(
             say(
@@ -309,7 +309,7 @@ def _require_no_second_database(folder: Path) -> None:
 
 
 def _require_database(folder: Path) -> None:
-    """Raises LuthierError for a data folder that has lost its database: an empty one would hide what is there."""
+    """Raises LuthierError for a data folder that has lost its database: an empty one would hide its contents."""
     if has_tables(folder / DATABASE):
         return
     name = _content_of(folder)

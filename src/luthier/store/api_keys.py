@@ -1,4 +1,4 @@
-"""API keys that the server manages: created, listed, rotated and revoked while it runs. Only their hashes are kept.
+"""API keys that the server manages: created, listed, rotated and revoked while it runs. Only their hashes are stored.
 
 A key has 256 random bits, so its plain SHA-256 cannot be guessed from the table.
 """
@@ -80,7 +80,7 @@ class ApiKeys:
         max_jobs: int | None = None,
         max_bytes: int | None = None,
     ) -> tuple[StoredKey, str]:
-        """The row, and the key itself, which cannot be read again."""
+        """Create a key. Returns its row and the key itself, which cannot be retrieved again."""
         secret = _PREFIX + secrets.token_urlsafe(32)
         key_id = new_id("key_")
         row = {
@@ -101,7 +101,7 @@ class ApiKeys:
         return self.retrieve(key_id), secret
 
     def retrieve(self, key_id: str, *, project: str | None = None) -> StoredKey:
-        """With `project`, only a key that is bound to it. Raises NotFoundError."""
+        """Retrieve a key; with `project`, only one that is bound to it. Raises NotFoundError."""
         with self._database.read() as connection:
             row = connection.execute(_of_project(project).where(api_keys.c.id == key_id)).mappings().first()
         if row is None:
@@ -109,12 +109,13 @@ class ApiKeys:
         return _stored_key(row)
 
     def list(self, *, limit: int, after: str | None, project: str | None = None) -> Page[StoredKey]:
-        """Newest first, revoked ones included; with `project`, those bound to it."""
+        """List keys, newest first, including revoked ones; with `project`, those bound to it."""
         with self._database.read() as connection:
             return fetch_page(connection, _of_project(project), api_keys, _stored_key, limit=limit, after=after)
 
     def rotate(self, key_id: str) -> tuple[StoredKey, str]:
-        """A new secret for the same key; the old one ends at once. Raises NotFoundError, also for a revoked key."""
+        """Set a new secret for a key; the old one stops working immediately. Raises NotFoundError, also for a
+        revoked key."""
         secret = _PREFIX + secrets.token_urlsafe(32)
         this = and_(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
         with self._database.write() as connection:
@@ -123,21 +124,22 @@ class ApiKeys:
         return self.retrieve(key_id), secret
 
     def revoke(self, key_id: str) -> StoredKey:
-        """Once and for all; a second time changes nothing. Raises NotFoundError."""
+        """Revoke a key permanently; idempotent. Raises NotFoundError."""
         this = and_(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
         with self._database.write() as connection:
             connection.execute(update(api_keys).where(this).values(revoked_at=now()))
         return self.retrieve(key_id)
 
     def find(self, secret: str) -> StoredKey | None:
-        """The valid key with this secret; None for any other text."""
+        """Return the valid key with this secret; None if there is none."""
         with self._database.read() as connection:
             row = connection.execute(select(api_keys).where(api_keys.c.hash == _hash(secret))).mappings().first()
         key = _stored_key(row) if row else None
         return key if key and key.is_valid else None
 
     def has_any(self) -> bool:
-        """Whether there is a key that was not revoked; an expired one counts, so that no server opens by itself."""
+        """Whether there is a key that has not been revoked. Expired keys count, so that a server never opens by
+        itself."""
         unrevoked = select(api_keys.c.seq).where(api_keys.c.revoked_at.is_(None)).limit(1)
         with self._database.read() as connection:
             return connection.scalar(unrevoked) is not None

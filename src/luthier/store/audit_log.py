@@ -58,7 +58,7 @@ class AuditLog:
                 connection.execute(delete(audit_log).where(audit_log.c.created_at < now() - _KEPT_S))
 
     def list(self, *, limit: int, after: str | None, project: str | None = None) -> Page[AuditEntry]:
-        """Newest first; with `project`, those of callers in it."""
+        """List entries, newest first; with `project`, those of callers in it."""
         query = select(audit_log)
         if project is not None:
             query = query.where(audit_log.c.project == project)

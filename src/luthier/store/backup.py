@@ -1,7 +1,7 @@
 """Backups of a data folder, made while servers and workers run on it, and their restoration.
 
 A backup is a folder with the same layout, a database without a write-ahead log, and `backup.json`: the size and the
-SHA-256 of every file. Copying `luthier.db` alone is no backup: what was committed lately lies in `luthier.db-wal`.
+SHA-256 of every file. A copy of `luthier.db` alone is not a backup: recent commits are in `luthier.db-wal`.
 """
 
 import json
@@ -22,14 +22,14 @@ from luthier.types.errors import LuthierError
 
 DATABASE, MANIFEST = "luthier.db", "backup.json"
 _FOLDERS = ("files", "uploads", "models", "jobs", "batches")
-_LINKABLE = ("files/", "models/")  # what is never written again under its name
+_LINKABLE = ("files/", "models/")  # content that is never overwritten under the same name
 
 Report = Callable[[int, int], None]  # bytes done, total bytes
 
 
 @dataclass(frozen=True)
 class BackupSummary:
-    """`missing`: files of rows in the copied database whose bytes were not in the data folder any more."""
+    """`missing`: files of rows in the copied database whose content was no longer in the data folder."""
 
     folder: str
     files: int
@@ -40,15 +40,14 @@ class BackupSummary:
 def back_up(
     data: Path, target: Path, report: Report = lambda done, total: None, *, earlier: Path | None = None
 ) -> BackupSummary:
-    """Copies the data folder to `target`, which must not exist or be empty; it appears whole or not at all.
+    """Copy the data folder to `target`, which must not exist or must be empty; it appears complete or not at all.
 
-    Files are copied before the database and what is new after it, so that every row of the copy has its bytes.
-    `earlier`: a backup on the same file system; what has not changed since is linked from there and takes no space
-    again, unless it is damaged there. Either backup may be deleted without the other.
+    Files are copied before the database and new ones again after it, so that the content of every row is in the copy.
+    `earlier`: a backup on the same file system; unchanged files are linked to it and take no additional space, unless
+    they are damaged there. Each backup may be deleted without the other.
 
-    Raises:
-        LuthierError: No database in `data` or a damaged one, something in `target`, or no backup in `earlier`.
-        OSError: As the file system says it.
+    Raises: LuthierError: `data` has no database or a damaged one, `target` is not empty, or `earlier` is not a backup.
+    OSError: An error of the file system.
     """
     if not has_tables(data / DATABASE):
         raise LuthierError(say(f"{data} contains no Luthier database.", f"{data} 中没有 Luthier 的数据库。"))
@@ -71,11 +70,10 @@ def back_up(
 
 
 def restore(backup: Path, data: Path, report: Report = lambda done, total: None) -> BackupSummary:
-    """Copies a backup to the data folder, which must not exist or be empty, once every checksum is right.
+    """Copy a backup to the data folder, which must not exist or must be empty, after verifying every checksum.
 
-    Raises:
-        LuthierError: No backup, a damaged one, or something in `data`.
-        OSError: As the file system says it.
+    Raises: LuthierError: `backup` is not a backup or is damaged, or `data` is not empty. OSError: An error of the file
+    system.
     """
     manifest = _read_manifest(backup)
     partial = _empty_sibling(data)
@@ -104,7 +102,7 @@ def restore(backup: Path, data: Path, report: Report = lambda done, total: None)
 
 
 def _empty_sibling(target: Path) -> Path:
-    """A new folder beside `target`, to be renamed to it. Raises LuthierError where something is in `target`."""
+    """Create a folder beside `target`, to be renamed to it. Raises LuthierError if `target` is not empty."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise LuthierError(
             say(f"{target} is not empty; choose a new folder.", f"{target} 不是空文件夹；请指定一个新文件夹。")
@@ -123,7 +121,8 @@ def _move_into_place(partial: Path, target: Path) -> None:
 
 
 def has_tables(database: Path) -> bool:
-    """Whether the file, or its write-ahead log, is a database of ours. False for no file. Raises LuthierError."""
+    """Whether the file, with its write-ahead log, is a Luthier database. False if it does not exist. Raises
+    LuthierError."""
     if not database.is_file():
         return False
     try:
@@ -134,7 +133,7 @@ def has_tables(database: Path) -> bool:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    """A consistent copy with what the write-ahead log holds, in one file. Raises LuthierError for a damaged one."""
+    """Make a consistent copy in one file, including the write-ahead log. Raises LuthierError for a damaged database."""
     try:
         with closing(sqlite3.connect(source, timeout=60)) as origin, closing(sqlite3.connect(target)) as copy:
             origin.backup(copy)
@@ -153,14 +152,14 @@ def _content(data: Path) -> Iterator[Path]:
 
 
 def _all_files(folder: Path) -> Iterator[Path]:
-    """Regular files, temporary ones and locks aside."""
+    """Regular files, except temporary files and locks."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink() and not path.name.startswith(".new-") and path.suffix != ".lock":
             yield path
 
 
 def _intact_files(backup: Path) -> Iterator[tuple[str, Path]]:
-    """Names and paths of an earlier backup's linkable files whose checksums are right. Raises LuthierError."""
+    """Names and paths of the linkable files of an earlier backup whose checksums match. Raises LuthierError."""
     for name, description in _read_manifest(backup)["files"].items():
         path = _inside(backup, name)
         if name.startswith(_LINKABLE) and path.is_file() and _describe(path) == description:
@@ -168,9 +167,9 @@ def _intact_files(backup: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _copy_new(data: Path, target: Path, report: Report, total: int, linkable: Mapping[str, Path]) -> None:
-    """Copies files that the target lacks or has in an earlier state; one that is deleted meanwhile is left out.
+    """Copy files that the target lacks or has in an earlier state; a file that is deleted meanwhile is skipped.
 
-    `linkable`: files of an earlier backup by name, which take the place of a copy while nothing has changed.
+    `linkable`: files of an earlier backup by name, which are linked instead of copied if they are unchanged.
     """
     done = 0
     for source in _content(data):
@@ -187,7 +186,7 @@ def _copy_new(data: Path, target: Path, report: Report, total: int, linkable: Ma
 
 
 def _link_or_copy(source: Path, copy: Path, earlier: Path | None) -> None:
-    """Links `earlier`, on the same file system, if it has the size and the time of `source`."""
+    """Link `earlier`, on the same file system, if it has the size and modification time of `source`."""
     if earlier and _state(earlier) == _state(source):
         try:
             copy.hardlink_to(earlier)
@@ -204,9 +203,9 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def missing_blobs(folder: Path) -> list[str]:
-    """Files and models of rows whose bytes are not in the data folder, which has a database of SQLite.
+    """Files and models whose content is missing from the data folder, which has an SQLite database.
 
-    None where blobs are in a bucket, of which the folder holds copies.
+    Empty if blobs are in a bucket, of which the folder has only copies.
     """
     with closing(sqlite3.connect(folder / DATABASE)) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}  # of any release
@@ -238,7 +237,7 @@ def _read_manifest(backup: Path) -> dict[str, Any]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Raises LuthierError for a name that leads out of the folder."""
+    """Return the path of `name` in the folder. Raises LuthierError for a name that leads out of it."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise LuthierError(

@@ -23,7 +23,7 @@ class BatchResults:
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads the existing file; a truncated last line, left by a crash, is removed."""
+        """Read the existing file; a truncated last line, left by a crash, is removed."""
         self._positions: dict[int, _Position] = {}
         self.usage: dict[str, int] = {}
         self.completed = self.failed = 0
@@ -38,7 +38,7 @@ class BatchResults:
         self._file.truncate(end)
 
     def add(self, line: int, *, succeeded: bool, usage: dict[str, int], result: dict[str, Any]) -> None:
-        """The result of line `line` of the input."""
+        """Append the result of line `line` of the input."""
         entry = {"line": line, "good": succeeded, "usage": usage, "result": result}
         raw = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
         offset = self._file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""Batches: a row each, and while one is worked on a folder with its input and its results so far.
+"""Batches: a row each, and during processing a folder with the input and the results so far.
 
 The table is a queue (`luthier.store.work_queue`). Every open status can be claimed: a worker continues a batch from
 the results of the last one.
@@ -69,7 +69,7 @@ class Batches(QueuePart):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> Batch:
-        """A new batch; the one that an earlier try of the request created."""
+        """Create a batch, or return the one that an earlier attempt of the same request created."""
         created, batch_id = now(), resource_id("batch_", 32)
         row = {"id": batch_id, "status": "validating", "created_at": created, "expires_at": created + WINDOW_S}
         counts = {"total": 0, "completed": 0, "failed": 0}
@@ -80,8 +80,8 @@ class Batches(QueuePart):
             return self._find(connection, batch_id)
 
     def restore(self, batch: Batch) -> bool:
-        """A batch of another service under its own id; one that had not ended there is cancelled. False for an id that
-        is here already.
+        """Import a batch of another service under its own id; one that had not ended there is marked as cancelled.
+        False if the id already exists.
         """
         row = batch.model_dump(exclude={"object"})
         row |= {"status": batch.status if batch.status in FINAL else "cancelled", "project": self._new_row_project}
@@ -103,7 +103,7 @@ class Batches(QueuePart):
             return fetch_page(connection, self._visible(batches), batches, _batch, limit=limit, after=after)
 
     def cancel(self, batch_id: str) -> Batch:
-        """Results so far are kept. Raises NotFoundError, and BadRequestError for a batch that has ended."""
+        """Cancel a batch; its results so far are kept. Raises NotFoundError; BadRequestError if the batch has ended."""
         status = self.retrieve(batch_id).status
         if status not in ("cancelling", "cancelled") and not self.transition(
             batch_id, ("validating", "in_progress"), "cancelling"
@@ -115,7 +115,7 @@ class Batches(QueuePart):
     # -- for workers -----------------------------------------------------------------------------------------
 
     def claim(self, owner: str, excluding: Collection[str] = ()) -> ClaimedBatch | None:
-        """Leases the oldest open batch to `owner`; None when there is none to claim."""
+        """Lease the oldest open batch to `owner`; None if there is none to claim."""
         row = self.queue.claim(owner, OPEN, excluding=excluding)
         return _batch(row, ClaimedBatch) if row else None
 
@@ -139,7 +139,7 @@ class Batches(QueuePart):
     def attach_results(
         self, batch: ClaimedBatch, column: str, filename: str, fill: Callable[[IO[bytes]], None]
     ) -> FileObject | None:
-        """Creates a result file and sets `column` to its id in one transaction; None when the batch has one already."""
+        """Create a result file and set `column` to its id in one transaction; None if the batch already has one."""
 
         def set_column(connection: Connection, file: FileObject) -> None:
             unset = self.queue.this(batch.id) & batches.c[column].is_(None)

@@ -1,8 +1,8 @@
-"""Bytes under names that the store chose; names from requests never reach this module.
+"""Blobs: content under names that the store chooses; names from requests never reach this module.
 
-They are in a folder of this machine, or in a bucket with copies in that folder. A blob is written to a temporary file,
-synced to disk, then renamed: it exists completely or not at all. A file that is already in the folder is linked
-instead of being copied.
+Blobs are in a local folder, or in a bucket with copies in that folder. A blob is written to a temporary file, synced to
+disk, then renamed: it exists completely or not at all. A file that is already in the folder is linked instead of being
+copied.
 """
 
 import os
@@ -32,27 +32,29 @@ class Blobs(Protocol):
     folder: Path
 
     def write(self, name: str, source: Source) -> Content:
-        """The blob of a source: its size and checksum. An error of the source leaves nothing behind.
+        """Write the content of `source` as a blob and return its size and checksum. An error of the source leaves
+        nothing behind.
 
-        A path is that of a file in `folder` which nobody changes any more; its name goes when its owner deletes it.
+        A `source` that is a path must be a file in `folder` that is no longer modified; its owner deletes its name.
         """
         ...
 
     def local_copy(self, name: str) -> Path:
-        """A file with the blob's content, for reading; fetched if it is not on this machine.
+        """Return a file with the blob's content, for reading; it is downloaded if it is not on this machine.
 
         Raises FileNotFoundError.
         """
         ...
 
     def read(self, name: str) -> bytes:
-        """The whole content, for small blobs that are written again under their name. Raises FileNotFoundError."""
+        """Return the whole content; for small blobs that are overwritten under the same name. Raises
+        FileNotFoundError."""
         ...
 
     def place(self, name: str, target: Path) -> None:
         """Makes the content readable at `target`, durably: as a hard link, or as a copy on another file system.
 
-        A blob is never modified, so the link stays what it is; deleting the blob does not affect it. Raises
+        A blob is never modified, so the link stays valid; deleting the blob does not affect it. Raises
         FileNotFoundError.
         """
 
@@ -138,7 +140,7 @@ class FolderBlobs:
 
 
 class BucketBlobs:
-    """Blobs in a bucket, under `prefix`; those that this machine wrote or read lie in `folder` too."""
+    """Blobs in a bucket, under `prefix`; those that this machine wrote or read are also in `folder`."""
 
     def __init__(self, bucket: Bucket, prefix: str, folder: Path) -> None:
         self._bucket, self._prefix, self.folder = bucket, prefix, folder
@@ -184,7 +186,7 @@ class BucketBlobs:
 
 
 def mark_used(path: Path) -> None:
-    """Sets the time of the last access, by which local copies are evicted; file systems may leave it as it is."""
+    """Set the time of the last access, by which local copies are evicted; file systems may not update it themselves."""
     with suppress(FileNotFoundError):
         os.utime(path, (now(), path.stat().st_mtime))
 
@@ -198,7 +200,7 @@ def _sync_folder(folder: Path) -> None:
     """Flushes a new directory entry to disk, where the system can."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # Windows cannot open folders
         return
     try:
         os.fsync(descriptor)

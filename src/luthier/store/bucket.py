@@ -1,8 +1,8 @@
 """A bucket of an object store (S3, GCS, Azure, and servers that speak S3), through obstore.
 
 Credentials, region and endpoint come from the environment, as the client reads it: AWS_ACCESS_KEY_ID, AWS_REGION,
-AWS_ENDPOINT_URL and so on. Requests to S3 are signed with the SHA-256 of what they carry, so the server refuses a
-part that arrives damaged.
+AWS_ENDPOINT_URL and so on. Requests to S3 are signed with the SHA-256 of their body, so the server rejects a part that
+arrives damaged.
 """
 
 import math
@@ -20,7 +20,7 @@ from luthier.language import say
 from luthier.store.content import Content, Digest
 from luthier.types.errors import LuthierError, UnavailableError
 
-UNAVAILABLE = "blob_store_unavailable"  # code of the error when the object store does not answer or refuses
+UNAVAILABLE = "blob_store_unavailable"  # error code if the object store does not answer or rejects a request
 _PART_BYTES = 8 << 20  # of multipart uploads; four are in flight at a time
 _PARTS_AT_ONCE = 4
 _SWEEP_EVERY_S = 3600.0
@@ -39,7 +39,7 @@ class BucketObject(NamedTuple):
 class Bucket:
     """Objects by key. A key is written once, so that a copy of its object stays right.
 
-    Every method raises UnavailableError when the object store does not answer or refuses.
+    Every method raises UnavailableError if the object store does not answer or rejects the request.
     """
 
     def __init__(self, url: str, client: Any) -> None:
@@ -60,7 +60,7 @@ class Bucket:
                     f"把数据存放在 {url} 需要 obstore 包：pip install 'luthier[s3]'",
                 )
             ) from error
-        # A server of one's own may be reached without TLS, but only where its address says so.
+        # A self-hosted server may be reached without TLS, but only if its URL says so.
         is_plain = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
         try:
             client = from_url(url, client_options={"allow_http": is_plain}, retry_config=_RETRY)
@@ -70,7 +70,7 @@ class Bucket:
         return cls(url, client)
 
     def put(self, key: str, path: Path) -> None:
-        """Uploads a file in parts, so that memory does not grow with its size."""
+        """Upload a file in parts, so that memory does not grow with its size."""
         with self._errors(f"store {key}"):
             self._client.put(key, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE)
             stored: int = self._client.head(key)["size"]
@@ -92,7 +92,7 @@ class Bucket:
         return b"".join(self.chunks(key))
 
     def content(self, key: str) -> Content:
-        """Size and checksum of an object, which is read and not kept. Raises FileNotFoundError."""
+        """Read an object and return its size and checksum, without storing it. Raises FileNotFoundError."""
         digest = Digest()
         for chunk in self.chunks(key):
             digest.add(chunk)
@@ -122,7 +122,7 @@ class Bucket:
                     yield BucketObject(entry["path"], entry["size"], entry["last_modified"].timestamp())
 
     def list_hourly(self, prefix: str) -> Iterator[BucketObject]:
-        """As `list`, for sweeps that come round often: nothing within an hour of the last time."""
+        """Like `list`, for frequent sweeps: yields nothing within an hour of the last call."""
         if time.monotonic() - self._listed_at.get(prefix, -math.inf) > _SWEEP_EVERY_S:
             self._listed_at[prefix] = time.monotonic()
             yield from self.list(prefix)

@@ -1,7 +1,7 @@
 """Which bucket a database keeps its blobs in, and which database a bucket belongs to.
 
 Blobs without a row are deleted after a day, so two databases in one bucket would delete each other's. An object holds
-the id of the database that the bucket belongs to. The first time, what the data folder has is uploaded.
+the id of the database that the bucket belongs to. The first time, the contents of the data folder are uploaded.
 """
 
 import json
@@ -48,7 +48,7 @@ def require_folder(database: Database, data: Path) -> None:
 
 
 def claim_bucket(database: Database, bucket: Bucket, data: Path) -> None:
-    """Makes `bucket` that of the database. Raises LuthierError for a bucket of another one, UnavailableError."""
+    """Assign `bucket` to the database. Raises LuthierError for a bucket of another database; UnavailableError."""
     with database.read() as connection:
         row = connection.execute(select(bucket_owner)).first()
     try:
@@ -79,7 +79,7 @@ def claim_bucket(database: Database, bucket: Bucket, data: Path) -> None:
 
 
 def _database_id(connection: Connection, url: str) -> str:
-    """The id by which buckets know the database; sets the address of its bucket."""
+    """Return the id of the database in buckets, and store the URL of its bucket."""
     database_id: str | None = connection.scalar(select(bucket_owner.c.id))
     if database_id is None:
         database_id = new_id("store_")
@@ -89,7 +89,7 @@ def _database_id(connection: Connection, url: str) -> str:
 
 
 def _upload(database: Database, bucket: Bucket, data: Path) -> None:
-    """What the data folder holds. Models of releases that kept no checksums get them."""
+    """Upload the contents of the data folder. Models of releases without checksums get them."""
     paths = list(_blobs(database, data))
     if paths:
         _log.info("%d files of %s are uploaded to %s", len(paths), data, bucket.url)

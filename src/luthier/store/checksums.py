@@ -1,7 +1,7 @@
 """SHA-256 checksums of files and models in the data folder, kept in the database from the moment they are written.
 
-A bit that flips on a disk, or a file that is cut short, is found when the content is read for training, serving or
-download, instead of being trained on or handed out.
+A flipped bit or a truncated file is detected when the content is read for training, serving or download, before it is
+used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,15 +26,15 @@ checksums = Table(
 
 
 class Checksums:
-    """Paths are those of the data folder; with a bucket it holds copies of what is there under the same names."""
+    """Paths are relative to the data folder; with a bucket, it has copies of the objects there under the same names."""
 
     def __init__(self, database: Database, folder: Path, bucket: Bucket | None = None) -> None:
         self._database, self._folder, self._bucket = database, folder, bucket
 
     def verify(self, path: Path, what: str) -> None:
-        """Compares a file, or every file of a folder, with its checksum; content without one is taken as it is.
+        """Compare a file, or every file of a folder, with its checksum; content without a checksum is accepted.
 
-        A copy of what is in a bucket is fetched again where it differs.
+        A local copy of an object that differs is downloaded again.
 
         Args:
             what: names the content in the error, such as "The file file-1".
@@ -85,7 +85,7 @@ class Checksums:
 
 
 def recorded_contents(connection: Connection, path: str) -> dict[str, Content]:
-    """By path: of a file or of everything in a folder; of all content for an empty path."""
+    """Checksums by path: of a file, of everything in a folder, or, for an empty path, of all content."""
     query = select(checksums)
     if path:
         query = query.where(_at_or_inside(path))
@@ -93,17 +93,18 @@ def recorded_contents(connection: Connection, path: str) -> dict[str, Content]:
 
 
 def record_checksum(connection: Connection, path: str, content: Content) -> None:
-    """In the transaction of the row that the content belongs to."""
+    """Record a checksum, in the transaction of the row that the content belongs to."""
     delete_checksums(connection, path)
     connection.execute(insert(checksums).values(path=path, bytes=content.bytes, sha256=content.sha256))
 
 
 def delete_checksums(connection: Connection, path: str) -> None:
-    """Of a file or of everything in a folder."""
+    """Delete the checksums of a file or of everything in a folder."""
     connection.execute(delete(checksums).where(_at_or_inside(path)))
 
 
 def _at_or_inside(path: str) -> ColumnElement[bool]:
-    """As a range of the primary key: what begins with `path/` is less than `path0`."""
+    """Whether a path equals `path` or is inside it, as a range of the primary key: everything that begins with
+    `path/` is less than `path0`."""
     column = checksums.c.path
     return (column == path) | ((column >= f"{path}/") & (column < f"{path}0"))

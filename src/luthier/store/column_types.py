@@ -1,8 +1,8 @@
 """Column types that mean the same on SQLite and on PostgreSQL.
 
-SQLite's own are taken as the measure: its integers have 64 bits, its texts have no length, and it compares texts by
-their bytes. On PostgreSQL INTEGER has 32 bits, VARCHAR(n) refuses a longer text, and a database's collation may ignore
-punctuation.
+SQLite's types are the reference: its integers have 64 bits, its texts have no maximum length, and texts are compared by
+their bytes. On PostgreSQL, INTEGER has 32 bits, VARCHAR(n) rejects longer texts, and the collation of a database may
+ignore punctuation.
 """
 
 from sqlalchemy import BigInteger, Dialect, Integer, String, Text, TypeDecorator
@@ -23,5 +23,5 @@ LongText = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def short_text(length: int) -> String:
-    """For names and ids; `length` documents what is expected and is not enforced."""
+    """The type of names and ids; `length` documents the expected length and is not enforced."""
     return String(length).with_variant(Text(collation="C"), "postgresql")

@@ -1,4 +1,5 @@
-"""Parts of the store that know no projects, or leave them to the caller: views of the database, made when needed."""
+"""Parts of the store that are independent of projects, or leave them to the caller: views of the database, created
+on access."""
 
 from luthier.store.api_keys import ApiKeys
 from luthier.store.audit_log import AuditLog
@@ -22,7 +23,7 @@ class CommonParts:
 
     @property
     def job_metrics(self) -> JobMetrics:
-        """Of all projects' jobs: the caller says which."""
+        """Metrics of the jobs of all projects: the caller selects the jobs."""
         return JobMetrics(self._database)
 
     @property

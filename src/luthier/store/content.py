@@ -1,4 +1,4 @@
-"""What a file holds, as it is compared: its size and its SHA-256."""
+"""The content of a file, for comparisons: its size and its SHA-256."""
 
 import hashlib
 from pathlib import Path
@@ -38,6 +38,6 @@ class Digest:
 
 
 def contents(folder: Path) -> dict[str, Content]:
-    """Every file in a folder that is not modified any more, by its path there."""
+    """The content of every file in a folder that is no longer modified, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): Content.of(path) for path in files}

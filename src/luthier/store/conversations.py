@@ -1,4 +1,4 @@
-"""Conversations: items in order, with an id of their own and metadata, until they are deleted.
+"""Conversations: ordered items with an id and metadata, stored until they are deleted.
 
 A limit on their number deletes those that were created first.
 """
@@ -53,7 +53,7 @@ class Conversations(Scoped):
         self._database = database
 
     def create(self, pairs: Mapping[str, str], added: list[Item], *, max_rows: int) -> Conversation:
-        """Beyond `max_rows`, of all projects together, the oldest are deleted."""
+        """Create a conversation. Beyond `max_rows`, over all projects, the oldest are deleted."""
         row: dict[str, Any] = {
             "id": resource_id("conv_", 48),
             "metadata": dict(pairs),
@@ -88,7 +88,7 @@ class Conversations(Scoped):
             _delete(connection, [conversation_id])
 
     def add(self, conversation_id: str, added: list[Item]) -> None:
-        """Raises NotFoundError, and BadRequestError for more than a request can build on."""
+        """Append items. Raises NotFoundError; BadRequestError if there would be more than a request can build on."""
         with self._database.write() as connection:
             self._row(connection, conversation_id)
             too_long = excess(connection, _inside(conversation_id), added)
@@ -101,7 +101,8 @@ class Conversations(Scoped):
             add_items(connection, added, conversation=conversation_id, project=self._new_row_project)
 
     def context(self, conversation_id: str) -> list[Item]:
-        """All of its items, oldest first. Raises NotFoundError; BadRequestError for more than a request builds on."""
+        """All items of a conversation, oldest first. Raises NotFoundError; BadRequestError if there are more than a
+        request can build on."""
         with self._database.read() as connection:
             self._row(connection, conversation_id)
             too_long = excess(connection, _inside(conversation_id))
@@ -145,7 +146,7 @@ class Conversations(Scoped):
 def require_conversation(
     connection: Connection, visible: Callable[[Table], Select[Any]], conversation_id: str
 ) -> RowMapping:
-    """The row, of those that are `visible`. Raises NotFoundError."""
+    """Return the row if it is `visible`. Raises NotFoundError."""
     query = visible(conversations).where(conversations.c.id == conversation_id)
     row: RowMapping | None = connection.execute(query).mappings().first()
     if row is None:

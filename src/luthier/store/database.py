@@ -1,7 +1,8 @@
 """Tables and transactions. Every statement runs inside `Database.read` or `Database.write`.
 
-Readers never wait for writers. Writes happen one at a time, so a guarded `UPDATE` and its event are atomic, and what a
-write has read holds until its end. How, depends on the database (`sqlite_backend`, `postgres_backend`).
+Readers never wait for writers. Writes happen one at a time, so a guarded `UPDATE` and its event are atomic, and data
+that a write has read stays valid until its end. The implementation depends on the database (`sqlite_backend`,
+`postgres_backend`).
 """
 
 import asyncio
@@ -37,13 +38,13 @@ from luthier.types.errors import LuthierError, UnavailableError
 from luthier.types.projects import DEFAULT_PROJECT
 
 metadata = MetaData()
-_MAX_WAITING_WRITES = 24  # fewer than the threads that answer requests, so that reads go on while writes wait
-# Set while a request is answered: where too many writes wait already, the next one is refused instead of waiting.
+_MAX_WAITING_WRITES = 24  # fewer than the threads that answer requests, so that reads continue while writes wait
+# Set while a request is answered: if too many writes are already waiting, the next one is rejected instead of waiting.
 refuse_when_busy: ContextVar[bool] = ContextVar("refuse_when_busy", default=False)
 
 
 def key_columns() -> tuple[Column[int], Column[str]]:
-    """The order of creation, by which pages go, and the id that clients see."""
+    """The order of creation, which pagination uses, and the id that clients see."""
     number: Column[int] = Column("seq", Int64, primary_key=True, autoincrement=True)
     return number, Column("id", short_text(64), unique=True, nullable=False)
 
@@ -54,7 +55,8 @@ def project_column() -> Column[str]:
 
 
 def lease_columns() -> tuple[Column[Any], ...]:
-    """Of a queue: the lease, the number of the newest claim, and how many writes of older ones were refused."""
+    """Columns of a queue: the lease, the number of the newest claim, and the count of refused writes of older
+    claims."""
     return (
         Column("owner", short_text(64)),
         Column("lease_until", Float),
@@ -88,7 +90,7 @@ jobs = Table(
     Column("training_file", short_text(64), nullable=False),
     Column("validation_file", short_text(64)),
     Column("suffix", short_text(64)),
-    Column("name", LongText),  # that a person gave it later
+    Column("name", LongText),  # set by a user later
     Column("seed", Int64, nullable=False),
     Column("method", JSON, nullable=False),
     Column("integrations", JSON, nullable=False),
@@ -115,7 +117,7 @@ events = Table(
     Column("type", short_text(16), nullable=False),
     Column("message", LongText, nullable=False),
     Column("data", JSON),
-    Column("step", Int64),  # metrics only: one row per step, also when the step runs again
+    Column("step", Int64),  # metrics only: one row per step, even if the step runs again
     Column("key", short_text(64)),  # one row per job and key
     UniqueConstraint("job_id", "step"),
     Index("events_by_job", "job_id", "seq"),
@@ -149,7 +151,7 @@ checkpoints = Table(
 
 
 def insert_once(connection: Connection, table: Table, row: Mapping[str, Any], *unique: str) -> None:
-    """Inserts a row, unless there is one with the same values in the columns `unique`, which are a constraint."""
+    """Insert a row, unless one has the same values in the columns `unique`, which have a unique constraint."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing(index_elements=unique))
 
@@ -161,9 +163,9 @@ def _refuse_event_loop() -> None:
 
 
 class Backend(Protocol):
-    """What differs from database to database."""
+    """The operations that differ between databases."""
 
-    name: str  # for messages; holds no password
+    name: str  # for messages; contains no password
     is_shared: bool  # by servers on any number of machines
     read_options: Mapping[str, Any]  # execution options of a transaction with a consistent, read-only view
 
@@ -191,7 +193,7 @@ class Database:
     """The tables, shared by threads and processes."""
 
     def __init__(self, backend: Backend, on_new: Callable[[], None]) -> None:
-        """Creates the tables or migrates them. `on_new` is called before they are created; an error of it prevents it.
+        """Create or migrate the tables. `on_new` is called before they are created; if it raises, they are not.
 
         Raises LuthierError for a database that cannot be opened.
         """
@@ -230,8 +232,8 @@ class Database:
     def write(self, *, exclusive: bool = True) -> Iterator[Connection]:
         """A transaction that no other write overlaps: what it reads holds until it ends.
 
-        `exclusive=False`: for a change of one row by a guarded `UPDATE`, and what is inserted for that row after it.
-        Such transactions may overlap with all others; the lock of the row keeps them in order.
+        `exclusive=False`: for a change of one row by a guarded `UPDATE` and inserts for that row after it. Such
+        transactions may overlap with all others; the row lock keeps them in order.
 
         Raises UnavailableError within a request, when too many writes wait already.
         """
@@ -257,15 +259,15 @@ class Database:
         return self._backend.current_time()
 
     def opening_error(self, error: DatabaseError) -> LuthierError:
-        """Of an error that was met before the store was open."""
+        """The error to raise for a database error during opening."""
         return self._backend.opening_error(error.orig)
 
     def integrity_errors(self) -> list[str]:
-        """What the database's own check of its content finds; empty for a sound one."""
+        """The findings of the database's own integrity check; empty for an intact database."""
         return self._backend.integrity_errors(self._engine)
 
     def tidy(self) -> None:
-        """Maintenance that a process does once a minute."""
+        """Maintenance that each process does once a minute."""
         self._backend.tidy(self._engine)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Moves the rows of a store from SQLite in its data folder to PostgreSQL, or back.
 
-Files, models and job folders stay where they are and belong to the new database afterwards. All rows are copied in one
-transaction, while the old database takes no writes, so they are there completely or not at all. JSON is copied as its
-text: a null in it and no value at all stay what they are.
+Files, models and job folders stay in place and belong to the new database afterwards. All rows are copied in one
+transaction, while the old database accepts no writes, so either all of them are moved or none. JSON is copied as text,
+so a JSON null and SQL NULL stay distinct.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,10 +46,10 @@ _ROWS_AT_ONCE = 200
 
 @dataclass(frozen=True)
 class MoveSummary:
-    """`source` and `target`: names of the databases, without a password. `rows`: how many each table has.
+    """`source` and `target`: names of the databases, without a password. `rows`: the number of rows of each table.
 
-    `cleaned`: values that the target has no form for and keeps as `json_text` says. `missing`: files and models of
-    rows whose bytes are not in the data folder. `old_database`: the path that the SQLite file has now.
+    `cleaned`: the number of values that the target cannot store and that were replaced as in `json_text`. `missing`:
+    files and models whose content is not in the data folder. `old_database`: the new path of the SQLite file.
     """
 
     source: str
@@ -61,7 +61,8 @@ class MoveSummary:
 
 
 def move_to_postgres(data: Path, url: str) -> MoveSummary:
-    """The SQLite file gets another name at the end. Its schema is migrated first, as when a server starts.
+    """Move the rows to PostgreSQL. The SQLite file is renamed at the end. Its schema is migrated first, as when a
+    server starts.
 
     Raises LuthierError: no database in `data`, rows in the one at `url`, a program that uses one of them, or rows that
     PostgreSQL refuses.
@@ -81,7 +82,7 @@ def move_to_postgres(data: Path, url: str) -> MoveSummary:
 
 
 def move_to_folder(url: str, data: Path) -> MoveSummary:
-    """Into the data folder that was used with the database at `url`, which keeps its rows.
+    """Copy the rows into SQLite in the data folder that was used with the database at `url`, which keeps its rows.
 
     Raises LuthierError: a database in `data`, none of ours at `url`, or a program that uses one of them.
     """
@@ -107,7 +108,7 @@ class _Copied(NamedTuple):
 
 
 def _copy(source: Backend, target: Backend) -> _Copied:
-    """Raises LuthierError; then the source is as it was."""
+    """Raises LuthierError; the source is then unchanged."""
     try:
         with _exclusive(source) as reading, _exclusive(target) as writing:  # the target commits first
             _require_tables(reading, source.name)
@@ -160,7 +161,7 @@ def _exclusive(backend: Backend) -> Iterator[Connection]:
 
 
 def _copy_table(table: Table, reading: Connection, writing: Connection) -> int:
-    """How many values were cleaned. Raises LuthierError for rows that the target refuses."""
+    """Copy a table and return the number of cleaned values. Raises LuthierError for rows that the target rejects."""
     on_postgres, cleaned = writing.dialect.name == "postgresql", 0
     rows = select(*(_read(column) for column in table.c)).order_by(*table.primary_key.columns)
     added = insert(table).values({column.name: _written(column, on_postgres) for column in table.c})
@@ -195,11 +196,11 @@ def _bound(name: str, kind: Any) -> BindParameter[Any]:
 
 
 def _parameter(name: str) -> str:
-    return f"new_{name}"  # SQLAlchemy keeps the names of columns for itself
+    return f"new_{name}"  # SQLAlchemy interprets bind names that equal column names
 
 
 def _storable(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as PostgreSQL can keep it."""
+    """The row in a form that PostgreSQL can store."""
     values = {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
     json_columns = [column.name for column in table.c if isinstance(column.type, JSON)]
     return values | {name: standard_json(values[name]) for name in json_columns if values[name] is not None}
@@ -214,7 +215,8 @@ def _count(table: Table, connection: Connection) -> int:
 
 
 def _set_sequences(connection: Connection) -> None:
-    """The next row of each table gets a greater number than those that were copied; an empty one begins at 1."""
+    """Set the sequences so that the next row of each table gets a greater number than the copied ones; an empty
+    table begins at 1."""
     for table in metadata.sorted_tables:
         if "seq" in table.c:
             sequence = func.pg_get_serial_sequence(table.name, "seq")
@@ -227,7 +229,7 @@ def _reason(error: DatabaseError) -> str:
 
 
 def _require_tables(connection: Connection, name: str) -> None:
-    """Raises LuthierError for a database that is none of Luthier."""
+    """Raises LuthierError for a database that does not belong to Luthier."""
     if not inspect(connection).has_table(schema.name):
         raise LuthierError(say(f"{name} contains no Luthier tables.", f"{name} 中没有 Luthier 的表。"))
 
@@ -255,7 +257,8 @@ def _require_no_workers(data: Path) -> None:
 
 
 def _require_no_sessions(connection: Connection, name: str) -> None:
-    """Of servers and workers on PostgreSQL; who uses a data folder holds locks there."""
+    """Raises LuthierError if servers or workers are connected to PostgreSQL; users of a data folder hold locks
+    there."""
     if connection.dialect.name != "postgresql":
         return
     others = text(

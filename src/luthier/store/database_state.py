@@ -1,4 +1,4 @@
-"""What a database holds, read without opening the store: nothing is created or migrated."""
+"""The state of a database, read without opening the store: nothing is created or migrated."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ _SOON_S = 14 * 24 * 3600
 
 @dataclass(frozen=True)
 class DatabaseState:
-    """`version`: of the schema; `newest_event`: when it was written, in Unix seconds, None without any.
+    """`version`: version of the schema; `newest_event`: its time in Unix seconds, None without events.
 
-    `keys`: managed keys that are valid now; `expiring_keys`: the names of those that are not in two weeks.
+    `keys`: managed keys that are valid now; `expiring_keys`: the names of those that expire within two weeks.
     """
 
     version: int
@@ -30,17 +30,17 @@ class DatabaseState:
 
     @property
     def is_newer(self) -> bool:
-        """Of a later release than this one, which refuses it."""
+        """Whether it was written by a later release, which this one refuses to open."""
         return self.version > SCHEMA_VERSION
 
     @property
     def is_older(self) -> bool:
-        """Of an earlier release: it is migrated when a server opens it."""
+        """Whether it was written by an earlier release: it is migrated when a server opens it."""
         return self.version < SCHEMA_VERSION
 
     @classmethod
     def of(cls, data: Path, url: str | None) -> "DatabaseState | None":
-        """Of the database at `url`, else of the data folder; None without tables.
+        """The state of the database at `url`, or of the data folder; None without tables.
 
         Raises LuthierError for one that cannot be read.
         """
@@ -73,6 +73,6 @@ def _read_only(path: Path) -> Engine:
 
 
 def _key_expirations(connection: Connection) -> dict[str, float]:
-    """Name and id of each key that was not revoked, with the time of its end."""
+    """Name and id of each key that has not been revoked, with its expiry time."""
     rows = connection.execute(text("SELECT name, id, expires_at FROM api_keys WHERE revoked_at IS NULL"))
     return {f"{name} ({key_id})": float("inf") if end is None else float(end) for name, key_id, end in rows}

@@ -1,4 +1,4 @@
-"""Items of runs of evals: a row each, pending until it is graded; and what the items of a run add up to."""
+"""Items of eval runs: a row each, pending until it is graded; and the totals of the items of a run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ eval_items = Table(
 
 @dataclass(frozen=True)
 class StoredItem:
-    """An item of a run, graded as far as `results` go."""
+    """An item of a run, with the grades so far in `results`."""
 
     id: str
     datasource_item: dict[str, Any]
@@ -82,7 +82,7 @@ def graded(run_id: str) -> Select[Any]:
 
 
 def item_counts(connection: Connection, run_ids: Sequence[str]) -> dict[str, ResultCounts]:
-    """By run, of runs that have items."""
+    """The counts by run, for runs that have items."""
     columns = eval_items.c
     grouped = select(columns.run_id, columns.status, func.count().label("items"))
     query = grouped.where(columns.run_id.in_(run_ids)).group_by(columns.run_id, columns.status)
@@ -96,7 +96,7 @@ def item_counts(connection: Connection, run_ids: Sequence[str]) -> dict[str, Res
 
 
 def summed_results(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The columns of a run that sum up its items."""
+    """The columns of a run with the totals of its items."""
     by_criterion: dict[str, CriterionCounts] = {}
     usages: list[ModelUsage] = []
     columns = eval_items.c

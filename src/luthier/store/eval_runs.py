@@ -1,8 +1,8 @@
 """Runs of evals: a row each, with a row for each of their items.
 
-The table is a queue (`luthier.store.work_queue`). The items of a run are stored before the first of them is sampled,
-each answer and each grade as it comes; a worker that takes a run over goes on where the last one was. The counts of a
-run are those of its items, and so are the results when it ends.
+The table is a queue (`luthier.store.work_queue`). All items of a run are stored before the first one is sampled, and
+each answer and grade as soon as it exists, so a worker that takes over a run continues where the last one stopped. The
+counts and the final results of a run are computed from its items.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -71,7 +71,7 @@ eval_runs = Table(
     Column("per_model_usage", JSON, nullable=False),
     Column("per_testing_criteria_results", JSON, nullable=False),
     *lease_columns(),
-    Column("attempts", Int64, nullable=False),  # starts since an item was graded last
+    Column("attempts", Int64, nullable=False),  # starts since the last item was graded
     project_column(),
 )
 
@@ -92,7 +92,8 @@ class EvalRuns(Scoped):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, eval_id: str, **values: Any) -> EvalRun:
-        """A queued run, named by its id unless it has a name; the one that an earlier try of the request created."""
+        """Create a queued run, whose name defaults to its id, or return the one that an earlier attempt of the same
+        request created."""
         run_id = resource_id("evalrun_", 32)
         row: dict[str, Any] = {"id": run_id, "eval_id": eval_id, "status": "queued", "created_at": now(), "attempts": 0}
         row |= {"per_model_usage": [], "per_testing_criteria_results": [], "project": self._new_row_project, **values}
@@ -118,7 +119,7 @@ class EvalRuns(Scoped):
             return Page([_with_counts(run, counts) for run in page.data], page.has_more)
 
     def cancel(self, eval_id: str, run_id: str) -> EvalRun:
-        """Items that are graded are kept. Raises NotFoundError, and BadRequestError for a run that has ended."""
+        """Cancel a run; graded items are kept. Raises NotFoundError; BadRequestError if the run has ended."""
         status = self.retrieve(eval_id, run_id).status
         if status != "canceled" and not self._end(run_id, _OPEN, "canceled"):
             status = self.retrieve(eval_id, run_id).status
@@ -126,13 +127,13 @@ class EvalRuns(Scoped):
         return self.retrieve(eval_id, run_id)
 
     def delete(self, eval_id: str, run_id: str) -> None:
-        """Raises NotFoundError. The worker of a run that is in progress stops."""
+        """Delete a run; if it is in progress, its worker stops. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, eval_id, run_id)
             _delete_runs(connection, [run_id])
 
     def item(self, eval_id: str, run_id: str, item_id: str) -> OutputItem:
-        """One that is graded. Raises NotFoundError."""
+        """Retrieve a graded item. Raises NotFoundError."""
         with self._database.read() as connection:
             self._find(connection, eval_id, run_id)
             query = graded(run_id).where(eval_items.c.id == item_id)
@@ -151,7 +152,7 @@ class EvalRuns(Scoped):
         after: str | None,
         ascending: bool,
     ) -> Page[OutputItem]:
-        """Those that are graded, in the order of the data source. Raises NotFoundError."""
+        """List the graded items, in the order of the data source. Raises NotFoundError."""
         query = graded(run_id) if status is None else graded(run_id).where(eval_items.c.status == status)
         with self._database.read() as connection:
             self._find(connection, eval_id, run_id)
@@ -160,13 +161,13 @@ class EvalRuns(Scoped):
     # -- for workers -----------------------------------------------------------------------------------------
 
     def claim(self, owner: str, excluding: Collection[str] = ()) -> ClaimedRun | None:
-        """Leases the oldest run that waits or whose worker died; it is `in_progress` from now on."""
+        """Lease the oldest run that waits or whose worker died, and set it to `in_progress`."""
         attempts = eval_runs.c.attempts + 1
         row = self.queue.claim(owner, _OPEN, excluding=excluding, status="in_progress", attempts=attempts)
         return ClaimedRun(**_fields(row, ClaimedRun)) if row else None
 
     def add_items(self, run: ClaimedRun, owner: str, rows: Iterable[dict[str, Any]]) -> None:
-        """All items of a run at once; nothing when it is not `owner`'s any more.
+        """Store all items of a run at once; nothing if `owner` no longer holds the lease.
 
         `rows`: each with `datasource_item`, `answer` and `sample`.
         """
@@ -189,9 +190,9 @@ class EvalRuns(Scoped):
         return stored_item(row) if row else None
 
     def save_item(self, run_id: str, owner: str, item_id: str, **values: Any) -> bool:
-        """Sets columns of an item; False, and nothing changes, when the run is not `owner`'s any more.
+        """Set columns of an item; False, and nothing changes, if `owner` no longer holds the lease of the run.
 
-        A `status` ends the item, and the count of starts begins again.
+        A `status` ends the item and resets the count of starts.
         """
         of_owner = exists().where(_is_owned(run_id, owner)).correlate(eval_items)
         with self._database.write() as connection:
@@ -204,18 +205,18 @@ class EvalRuns(Scoped):
         return True
 
     def finish(self, row_id: str, owner: str, status: RunStatus, **values: Any) -> None:
-        """Changes nothing when the run was canceled or deleted, or is another worker's by now."""
+        """Finish a run; nothing changes if it was cancelled or deleted, or if another worker has claimed it since."""
         self._end(row_id, ("in_progress",), status, owner=owner, release=True, **values)
 
     def requeue(self, row_id: str, owner: str) -> None:
-        """Undoes `claim`, for a worker that stops."""
+        """Undo `claim`, for a worker that stops."""
         attempts = case((eval_runs.c.attempts > 0, eval_runs.c.attempts - 1), else_=0)
         self.queue.transition(row_id, ("in_progress",), "queued", owner=owner, attempts=attempts)
 
     def _end(
         self, run_id: str, allowed: Sequence[RunStatus], to: RunStatus, *, release: bool = False, **values: Any
     ) -> bool:
-        """With the results of its items, and an event for webhook endpoints, in one transaction."""
+        """End a run with the results of its items and an event for webhook endpoints, in one transaction."""
 
         def report(connection: Connection, _: str) -> None:
             this = eval_runs.c.id == run_id
@@ -234,7 +235,7 @@ class EvalRuns(Scoped):
 
 
 def delete_runs_of(connection: Connection, eval_id: str) -> None:
-    """Inside the transaction that deletes the eval."""
+    """Delete the runs of an eval, inside the transaction that deletes the eval."""
     _delete_runs(connection, connection.scalars(select(eval_runs.c.id).where(eval_runs.c.eval_id == eval_id)).all())
 
 

@@ -51,7 +51,8 @@ class Evals(Scoped):
         testing_criteria: list[dict[str, Any]],
         metadata: dict[str, str] | None,
     ) -> StoredEval:
-        """A new eval, named by its id unless it has a name; the one that an earlier try of the request created."""
+        """Create an eval, whose name defaults to its id, or return the one that an earlier attempt of the same
+        request created."""
         eval_id, created = resource_id("eval_", 32), now()
         criteria = [{**criterion, "id": f"{criterion['name']}-{uuid4()}"} for criterion in testing_criteria]
         row = {
@@ -75,7 +76,7 @@ class Evals(Scoped):
             return self._find(connection, eval_id)
 
     def list(self, *, limit: int, after: str | None, ascending: bool, by_update: bool) -> Page[StoredEval]:
-        """In the order of creation, or of the last update."""
+        """List evals in the order of creation, or of the last update."""
         order_by = evals.c.updated_at if by_update else None
         with self._database.read() as connection:
             return fetch_page(
@@ -90,14 +91,14 @@ class Evals(Scoped):
             )
 
     def update(self, eval_id: str, **values: Any) -> StoredEval:
-        """Sets `name` or `metadata`. Raises NotFoundError."""
+        """Set `name` or `metadata`. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, eval_id)
             connection.execute(update(evals).where(evals.c.id == eval_id).values(**values, updated_at=now()))
             return self._find(connection, eval_id)
 
     def delete(self, eval_id: str) -> None:
-        """With its runs; the worker of one that is in progress stops. Raises NotFoundError."""
+        """Delete an eval with its runs; the worker of a run in progress stops. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, eval_id)
             delete_runs_of(connection, eval_id)

@@ -1,7 +1,7 @@
 """Evaluations: a row each, with the report once it has succeeded. Deleting a model deletes its evaluations.
 
-The table is a queue (`luthier.store.work_queue`). An evaluation starts again from its first question when its worker
-dies, and counts how often that happened.
+The table is a queue (`luthier.store.work_queue`). An evaluation starts again from its first question if its worker
+dies, and the number of starts is counted.
 """
 
 from collections.abc import Collection
@@ -40,7 +40,7 @@ evaluations = Table(
     Column("headline", JSON),
     Column("report", JSON),
     *lease_columns(),
-    Column("attempts", Int64, nullable=False, server_default="0"),  # starts, those that a stopped worker undid aside
+    Column("attempts", Int64, nullable=False, server_default="0"),  # starts, except those that a stopping worker undid
     project_column(),
 )
 _WITHOUT_REPORT = [column for column in evaluations.c if column.name != "report"]
@@ -64,7 +64,7 @@ class Evaluations(Scoped):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, *, status: EvaluationStatus = "queued", **values: Any) -> Evaluation:
-        """A queued evaluation; with another status, one that has finished already."""
+        """Create a queued evaluation; with another `status`, a finished one."""
         evaluation_id = resource_id("evaluation-")
         row = {"id": evaluation_id, "status": status, "created_at": now(), "project": self._new_row_project}
         row |= {"done": 0, "total": 0, **values} | ({} if status == "queued" else {"finished_at": now()})
@@ -86,7 +86,7 @@ class Evaluations(Scoped):
             return fetch_page(connection, query, evaluations, _evaluation, limit=limit, after=after)
 
     def cancel(self, evaluation_id: str) -> Evaluation:
-        """Raises NotFoundError, and BadRequestError for an evaluation that has finished."""
+        """Cancel an evaluation. Raises NotFoundError; BadRequestError if it has finished."""
         status = self.retrieve(evaluation_id).status
         if status != "cancelled" and not self.queue.transition(
             evaluation_id, _OPEN, "cancelled", release=False, finished_at=now()
@@ -96,7 +96,7 @@ class Evaluations(Scoped):
         return self.retrieve(evaluation_id)
 
     def delete(self, evaluation_id: str) -> None:
-        """Raises NotFoundError. The worker of a running evaluation stops at its next heartbeat."""
+        """Delete an evaluation; the worker of a running one stops at its next heartbeat. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, evaluation_id)
             connection.execute(delete(evaluations).where(evaluations.c.id == evaluation_id))
@@ -104,19 +104,20 @@ class Evaluations(Scoped):
     # -- for workers -----------------------------------------------------------------------------------------
 
     def claim(self, owner: str, excluding: Collection[str] = ()) -> ClaimedEvaluation | None:
-        """Leases the oldest evaluation that waits or whose worker died; it is `running` from now on."""
+        """Lease the oldest evaluation that waits or whose worker died, and set it to `running`."""
         attempts = evaluations.c.attempts + 1
         row = self.queue.claim(owner, _OPEN, excluding=excluding, status="running", done=0, attempts=attempts)
         return _evaluation(row, ClaimedEvaluation) if row else None
 
     def finish(self, row_id: str, owner: str, status: EvaluationStatus, **values: Any) -> None:
-        """Changes nothing when the evaluation was cancelled or deleted, or is another worker's by now."""
+        """Finish an evaluation; nothing changes if it was cancelled or deleted, or if another worker has claimed it
+        since."""
         if status == "succeeded":
             values["done"] = evaluations.c.total
         self.queue.transition(row_id, ("running",), status, owner=owner, finished_at=now(), **values)
 
     def requeue(self, row_id: str, owner: str) -> None:
-        """Undoes `claim`, for a worker that stops."""
+        """Undo `claim`, for a worker that stops."""
         attempts = evaluations.c.attempts - 1
         self.queue.transition(row_id, ("running",), "queued", owner=owner, done=0, attempts=attempts)
 

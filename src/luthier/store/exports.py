@@ -1,4 +1,4 @@
-"""What was exported of which model: a row per export, for its lineage. The folders are the caller's own."""
+"""Exports of models: a row per export, for the lineage. The folders belong to the caller."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ exports = Table(
     Column("seq", Int64, primary_key=True, autoincrement=True),
     Column("model", LongText, nullable=False, index=True),
     Column("target", short_text(64), nullable=False),
-    Column("folder", LongText, nullable=False),  # where it was written; it may have been moved since
+    Column("folder", LongText, nullable=False),  # where it was written; it may have been moved since then
     Column("artefacts", JSON, nullable=False),
     Column("created_at", Int64, nullable=False),
 )
@@ -27,7 +27,7 @@ class Exports:
         self._database = database
 
     def add(self, model: str, target: str, folder: Path, artefacts: Sequence[dict[str, Any]]) -> None:
-        """`artefacts`: what was verified of each."""
+        """Record an export. `artefacts`: the verification results of each artefact."""
         row = {"model": model, "target": target, "folder": str(folder), "artefacts": list(artefacts)}
         with self._database.write() as connection:
             connection.execute(insert(exports).values(**row, created_at=now()))

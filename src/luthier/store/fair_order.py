@@ -6,7 +6,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-_UNKNOWN_DURATION_S = 3600.0  # of a job in the share of its project, while none on its base has finished here
+_UNKNOWN_DURATION_S = 3600.0  # assumed for a project's share until a job on that base model has finished here
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """`remaining_s`: until its trainer ends, None if unknown."""
+    """`remaining_s`: seconds until its trainer ends, None if unknown."""
 
     project: str
     remaining_s: float | None = None
@@ -31,7 +31,7 @@ class RunningJob:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A waiting job starts after `ahead` jobs, in `after_s` seconds; None where the duration of one is unknown."""
+    """A waiting job starts after `ahead` jobs, in `after_s` seconds; None if the duration of one of them is unknown."""
 
     job_id: str
     ahead: int
@@ -41,14 +41,12 @@ class Start:
 def next_job(
     waiting: Iterable[WaitingJob], running: Mapping[str, int], trained_s: Mapping[str, float]
 ) -> WaitingJob | None:
-    """The job that starts next; None when none waits.
+    """The job that starts next; None if none is waiting.
 
     A higher priority comes first; then a job that was interrupted; then the project with the fewest running jobs, and
-    of these the one that has trained least of late; then the oldest job.
+    among these the one that has recently trained least; then the oldest job.
 
-    Args:
-        running: number of running jobs by project.
-        trained_s: seconds of training by project, of late.
+    Args: running: number of running jobs by project. trained_s: recent seconds of training by project.
     """
 
     def rank(job: WaitingJob) -> tuple[float, ...]:
@@ -65,7 +63,7 @@ def starts(
     """The waiting jobs in the order in which they will start, if `trainers` run at a time and nothing is added."""
     shares, queues = defaultdict(float, trained_s), defaultdict[str, deque[WaitingJob]](deque)
     for waits in sorted(waiting, key=lambda job: (-job.priority, not job.has_begun, job.number)):
-        queues[waits.project].append(waits)  # in which order the jobs of one project start does not depend on others
+        queues[waits.project].append(waits)  # the order of the jobs of one project does not depend on other projects
     for begun in running:
         shares[begun.project] += _UNKNOWN_DURATION_S if begun.remaining_s is None else begun.remaining_s
     at_work = Counter(begun.project for begun in running)

@@ -30,7 +30,7 @@ class Files(Scoped):
 
     @property
     def folder(self) -> Path:
-        """Where a file to be created is received; `create` then takes it over."""
+        """The folder where a new file is received, before `create` takes it over."""
         return self._blobs.folder
 
     def create(
@@ -42,11 +42,11 @@ class Files(Scoped):
         expires_after_s: int | None = None,
         also: Callable[[Connection, FileObject], None] = lambda connection, file: None,
     ) -> FileObject:
-        """A file of a source's content. Its row is inserted once the bytes are on disk.
+        """Create a file with the content of `source`. Its row is inserted once the content is on disk.
 
-        `also` runs in the row's transaction; an error of it leaves no file behind. Where the database does not tell
-        whether the row is there, the bytes stay; without a row they are an orphan. Raises RateLimitError above the
-        limit of the caller's key.
+        `also` runs in the row's transaction; if it raises, no file is created. If it is unknown whether the row was
+        committed, the content is kept; without a row it is an orphan. Raises RateLimitError above the limit of the
+        caller's key.
         """
         file_id, created = resource_id("file-"), now()
         if is_seeded():
@@ -91,8 +91,8 @@ class Files(Scoped):
             return fetch_page(connection, query, files, _file, limit=limit, after=after, ascending=ascending)
 
     def path(self, file_id: str) -> Path:
-        """A file of this machine with the content. Raises NotFoundError, and CorruptDataError when it is not what was
-        written.
+        """The path of a local file with the content. Raises NotFoundError; CorruptDataError if the content differs from
+        what was written.
         """
         path = self._blobs.folder / self.retrieve(file_id).id
         try:
@@ -107,7 +107,7 @@ class Files(Scoped):
         return path
 
     def sha256(self, file_id: str) -> str | None:
-        """The checksum of the content, hexadecimal; None for a file that was deleted or has none."""
+        """The SHA-256 of the content, in hexadecimal; None for a deleted file or one without a checksum."""
         return self._checksums.sha256(self._blobs.folder / file_id)
 
     def place(self, file_id: str, target: Path) -> None:
@@ -116,7 +116,7 @@ class Files(Scoped):
         self._blobs.place(file_id, target)
 
     def save_report(self, file_id: str, report: dict[str, Any]) -> None:
-        """Stores a validation report, which is deleted with its file; nothing for a file that was deleted already."""
+        """Store a validation report, which is deleted with its file; nothing happens for a deleted file."""
         name = file_id + REPORT
         self._blobs.write(name, lambda out: _write_json(out, report))
         try:

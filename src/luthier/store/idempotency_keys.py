@@ -1,6 +1,6 @@
-"""Responses stored under idempotency keys, for a day. Keys and requests are stored as digests.
+"""Responses stored under idempotency keys for a day. Keys and requests are stored as digests.
 
-A key is reserved before its request runs, with a seed from which the ids of what the request creates follow.
+A key is reserved before its request runs, with a seed that determines the ids of the objects that the request creates.
 """
 
 import secrets
@@ -40,7 +40,7 @@ reservations = Table(
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """`request_digest`: of the request that got this response."""
+    """`request_digest`: the digest of the request that got this response."""
 
     request_digest: str
     status: int
@@ -73,12 +73,12 @@ class IdempotencyKeys:
             return request_digest, seed
 
     def release(self, key: str) -> None:
-        """For a request that created nothing, or whose response is stored."""
+        """Release a key whose request created nothing, or whose response is stored."""
         with self._database.write() as connection:
             connection.execute(delete(reservations).where(reservations.c.key == key))
 
     def save(self, key: str, response: StoredResponse) -> None:
-        """Replaces the response of the key. Expired keys are deleted, and the oldest beyond MAX_KEYS."""
+        """Set the response of the key. Expired keys are deleted, and the oldest ones beyond MAX_KEYS."""
         if len(response.body) > MAX_RESPONSE_BYTES:
             return
         table = idempotency_keys

@@ -36,14 +36,14 @@ def can_be_id(text: str) -> bool:
 
 
 class Imports(Scoped):
-    """Both methods are idempotent: False for an id that is here already, and for one that cannot be an id here."""
+    """Both methods are idempotent: they return False for an existing id, and for one that cannot be an id here."""
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
 
     def add_file(self, file: Mapping[str, Any], content: Path, source: str, *, replace: bool = False) -> bool:
-        """A file with its own id, name, purpose and time of creation; it does not expire. `replace`: an earlier import
-        of it gets the new content.
+        """Add a file with its original id, name, purpose and creation time; it does not expire. `replace`: an earlier
+        import of it gets the new content.
         """
         file_id = str(file["id"])
         if not can_be_id(file_id):
@@ -76,7 +76,8 @@ class Imports(Scoped):
         job_checkpoints: Sequence[Mapping[str, Any]],
         job_metadata: Mapping[str, str],
     ) -> bool:
-        """A finished job with its events and checkpoints. One that had not finished there is cancelled here."""
+        """Add a finished job with its events and checkpoints. A job that had not finished there is marked as
+        cancelled."""
         job_id = str(job["id"])
         if not can_be_id(job_id) or self._exists(jobs, job_id):
             return False
@@ -125,7 +126,7 @@ def _job_row(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _method(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The method, with the job's hyperparameters in its block: older jobs have them beside it."""
+    """The method with the job's hyperparameters in its block; older jobs have them outside it."""
     method = job.get("method") if isinstance(job.get("method"), dict) else None
     method_type = str((method or {}).get("type") or "supervised")
     block = (method or {}).get(method_type) or {}
@@ -170,7 +171,7 @@ def _insert_checkpoints(connection: Connection, job_id: str, job_checkpoints: Se
 
 
 def _unused_id(connection: Connection, table: Table, row_id: object, prefix: str) -> str:
-    """The row's own id, if it is one and nothing here has it."""
+    """The row's own id if it is valid and unused here, otherwise a new one."""
     usable = isinstance(row_id, str) and _ID.fullmatch(row_id)
     if not usable or connection.scalar(select(table.c.seq).where(table.c.id == row_id)) is not None:
         return new_id(prefix)

@@ -1,4 +1,4 @@
-"""The curves of a job: its metrics as columns, reduced to as many points as a chart has room for."""
+"""The curves of a job: its metrics as columns, reduced to the number of points that a chart can show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Series:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """The last step with metrics, of how many, and the training loss at up to `points` steps on the way."""
+    """The last step with metrics, the total number of steps, and the training loss at up to `points` steps."""
 
     step: int
     total_steps: int
@@ -42,7 +42,7 @@ class JobProgress:
 
 
 class JobMetrics:
-    """Reads metrics events; who may see a job is decided by the caller."""
+    """Reads metrics events; the caller checks who may see a job."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -54,23 +54,21 @@ class JobMetrics:
             return connection.scalar(query) or 0
 
     def series(self, job_id: str, *, after: int, until: int | None = None, points: int) -> dict[str, Series]:
-        """The metrics of steps above `after` up to `until`; metrics without a value there are left out.
+        """The metrics of the steps above `after` up to `until`; metrics without values in that range are omitted.
 
-        Args:
-            after: The last step that the caller has; 0 for all.
-            until: The last step to read; None for the last that there is.
-            points: The number of buckets at most. With fewer steps than that, each step is a bucket.
+        Args: after: The last step that the caller already has; 0 for all. until: The last step to read; None for the
+        latest. points: The maximum number of buckets. With fewer steps, each step is a bucket.
         """
         with self._database.read() as connection:
             last = _last_step(connection, job_id)
             last = last if until is None else min(last, until)
-            if last - after <= points:  # as a page asks that watches a job
+            if last - after <= points:  # as requested by a page that watches a job
                 return _every_step(connection, job_id, range(after, last))
             width = -(-(last - after) // points)
             return _bucketed(connection, job_id, range(after, last), width)
 
     def progress(self, job_ids: Sequence[str], *, points: int) -> dict[str, JobProgress]:
-        """Of those of the jobs that have metrics. Reads `points` rows a job, however long it is."""
+        """The progress of the jobs that have metrics. Reads `points` rows per job, however long the job is."""
         with self._database.read() as connection:
             last = _last_steps(connection, job_ids)
             steps_of = {job_id: _spread(step, points) for job_id, step in last.items() if step}
@@ -86,7 +84,7 @@ class JobMetrics:
         return {
             job_id: JobProgress(
                 step=last[job_id],
-                total_steps=int(data[-1].get("total_steps") or last[job_id]),  # imported jobs may not say it
+                total_steps=int(data[-1].get("total_steps") or last[job_id]),  # may be missing for imported jobs
                 losses=[entry["train_loss"] for entry in data if "train_loss" in entry],
             )
             for job_id, data in by_job.items()
@@ -98,14 +96,14 @@ def _last_step(connection: Connection, job_id: str) -> int:
 
 
 def _last_steps(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
-    """In one query, which looks each of them up in the index."""
+    """The last step of each job, in one query with an index lookup per job."""
     newest = select(func.max(events.c.step)).where(events.c.job_id == jobs.c.id).scalar_subquery()
     rows = connection.execute(select(jobs.c.id, newest).where(jobs.c.id.in_(job_ids)))
     return {job_id: step or 0 for job_id, step in rows}
 
 
 def _spread(last: int, points: int) -> list[int]:
-    """Up to `points` steps from 1 to `last`, evenly spaced, both ends included; of one point, the last."""
+    """Up to `points` steps from 1 to `last`, evenly spaced, including both ends; for one point, only the last."""
     if last <= points:
         return list(range(1, last + 1))
     if points == 1:

@@ -1,4 +1,4 @@
-"""The priority of a job that waits, changed after its creation."""
+"""Changing the priority of a waiting job."""
 
 from luthier.store.job_records import Event
 from luthier.store.jobs import Jobs
@@ -9,7 +9,7 @@ from luthier.types.fine_tuning import FINAL
 
 
 def set_priority(jobs: Jobs, job_id: str, priority: int) -> None:
-    """Of an unfinished job, in its metadata, where everyone reads it. Raises as `Jobs.cancel` does."""
+    """Set the priority of an unfinished job in its metadata. Raises the same errors as `Jobs.cancel`."""
     job = jobs.get(job_id)
     if job.status in FINAL:
         message = f"Job has already completed: {job.id} is {job.status}."

@@ -1,4 +1,4 @@
-"""The queue of jobs across projects: which starts next, and when the others will, by what finished jobs took here."""
+"""The queue of jobs across projects: which job starts next, and when the others will, estimated from finished jobs."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -14,8 +14,8 @@ from luthier.types.common import now
 from luthier.types.fine_tuning import JobStatus
 
 _WAITING = ("validating_files", "queued")
-_SAMPLE = 5  # finished jobs of a base model that its rate is taken from, the newest
-_SHARE_WINDOW_S = 24 * 3600  # of training that counts in a project's share
+_SAMPLE = 5  # newest finished jobs of a base model that its rate is computed from
+_SHARE_WINDOW_S = 24 * 3600  # training in this window counts for a project's share
 _COLUMNS = [jobs.c[name] for name in ("id", "project", "metadata", "seq", "base", "training_file", "estimated_finish")]
 _MAX_STEP_S = 900  # between two steps; a longer time was a pause or a stopped server
 
@@ -24,8 +24,8 @@ _MAX_STEP_S = 900  # between two steps; a longer time was a pause or a stopped s
 class QueuePlace:
     """`ahead`: jobs of all projects that run or start before this one.
 
-    `estimated_start`: Unix seconds; None where the duration of a job ahead is unknown, since no job on its base model
-    has finished here.
+    `estimated_start`: Unix seconds; None if the duration of a job ahead is unknown because no job on its base model has
+    finished here.
     """
 
     ahead: int
@@ -33,13 +33,13 @@ class QueuePlace:
 
 
 class JobQueue:
-    """Reads all projects' jobs, and gives away no more of them than their number and duration."""
+    """Reads the jobs of all projects, but reveals only their number and duration."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def next_id(self, status: JobStatus, excluding: Collection[str] = ()) -> str | None:
-        """The job in `status` that is to be claimed next; None when none can be claimed.
+        """The id of the job in `status` to claim next; None if none can be claimed.
 
         See `luthier.store.fair_order.next_job`. `excluding`: ids not to claim.
         """
@@ -54,7 +54,7 @@ class JobQueue:
         return chosen.id if chosen else None
 
     def places(self, trainers: int) -> dict[str, QueuePlace]:
-        """The place of every job that waits, by job id, where `trainers` jobs run at a time."""
+        """The place of every waiting job, by job id, if `trainers` jobs run at a time."""
         with self._database.read() as connection:
             query = select(*_COLUMNS).where(jobs.c.status.in_(_WAITING)).order_by(jobs.c.seq)
             rows, running = connection.execute(query).mappings().all(), _running(connection)
@@ -76,7 +76,7 @@ def _running(connection: Connection) -> list[RowMapping]:
 def _waiting(
     connection: Connection, rows: Collection[RowMapping], durations_s: dict[str, float] | None = None
 ) -> list[WaitingJob]:
-    """Those with a step already were interrupted: by a server that stopped, or a pause that is over."""
+    """The waiting jobs. Those that have completed a step were interrupted, by a stopped server or a pause."""
     ids = [row["id"] for row in rows]
     begun = set(connection.scalars(select(events.c.job_id).where(events.c.job_id.in_(ids), events.c.step == 1)))
     return [
@@ -93,9 +93,11 @@ def _waiting(
 
 
 def _trained_s(connection: Connection, rows: Collection[RowMapping]) -> dict[str, float]:
-    """Seconds of training in the last day, from step to step, by the projects of jobs that wait; pauses do not count.
+    """Seconds of training in the last day, summed from step to step, for each project with waiting jobs; pauses do not
+    count.
 
-    Empty where one project alone waits: nobody takes turns with it, and all steps of the day would be read.
+    Empty if only one project is waiting: the order does not matter then, and all steps of the day would have to be
+    read.
     """
     projects = {row["project"] for row in rows}
     if len(projects) < 2:
@@ -115,7 +117,8 @@ def _trained_s(connection: Connection, rows: Collection[RowMapping]) -> dict[str
 
 
 def _durations_s(connection: Connection, rows: Collection[RowMapping]) -> dict[str, float]:
-    """What each job still takes, by its own trainer's estimate, else by the bytes of its file; known ones only."""
+    """The remaining seconds of each job, from its trainer's estimate or else from the size of its file; only known
+    ones."""
     rates = {base: _seconds_per_byte(connection, base) for base in {row["base"] for row in rows}}
     sizes = _file_sizes(connection, [row["training_file"] for row in rows])
     durations_s = {row["id"]: _remaining_s(row, rates[row["base"]], sizes.get(row["training_file"])) for row in rows}
@@ -129,7 +132,7 @@ def _remaining_s(row: RowMapping, seconds_per_byte: float | None, size_bytes: in
 
 
 def _seconds_per_byte(connection: Connection, base: str) -> float | None:
-    """From the first step to the end of a job, per byte of its training file, over the last jobs on `base`."""
+    """Seconds from the first step to the end of a job per byte of its training file, over the last jobs on `base`."""
     first_step = and_(events.c.job_id == jobs.c.id, events.c.step == 1)
     query = (
         select((jobs.c.finished_at - events.c.created_at).label("seconds"), files.c.bytes)

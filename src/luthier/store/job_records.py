@@ -1,6 +1,7 @@
-"""What the job table holds as types: a job's row, and the event that a transition writes.
+"""Types of the job table: a job's row, and the event that a transition writes.
 
-Columns are read once, here: a job's hyperparameters stand in its method, the block of which is named by its type.
+Columns are interpreted only here: a job's hyperparameters are in its method, in the block named after the method's
+type.
 """
 
 from collections.abc import Mapping
@@ -18,8 +19,8 @@ ORGANIZATION_ID = "org-luthier"
 
 @dataclass(frozen=True)
 class Event:
-    """An event to record. `step` marks metrics: a step that runs again after a crash is recorded once. `key` names
-    what is said once per job, however often the job starts.
+    """An event to record. `step` marks metrics: a step that runs again after a crash is recorded only once. `key`
+    identifies an event that is recorded once per job, however often the job starts.
     """
 
     message: str
@@ -34,9 +35,8 @@ class Event:
 class Job:
     """A row of the job table, the columns of the queue included.
 
-    `model` is the name as the job echoes it, `base` the catalogue's name of the weights that are trained, `parent` the
-    fine-tuned model that training continues from, `name` the one that a person gave the job later. Times are Unix
-    seconds.
+    `model` is the name shown in the job, `base` the catalogue's name of the trained weights, `parent` the fine-tuned
+    model that training continues from, `name` the name that a user set later. Times are Unix seconds.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Job:
         return dict(self.method[self.method_type]["hyperparameters"])
 
     def method_with(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The method with these hyperparameters in place of its own of the same names."""
+        """The method with these hyperparameters replacing its own."""
         block = self.method[self.method_type]
         merged = {**block, "hyperparameters": {**block["hyperparameters"], **hyperparameters}}
         return {**self.method, self.method_type: merged}
@@ -91,7 +91,7 @@ class Job:
         return job_options.parse(self.metadata)
 
     def to_api(self) -> FineTuningJob:
-        """As the API shows it; an integration's run has the job's id."""
+        """The job as the API shows it; the run of an integration has the job's id."""
         shared = {name: getattr(self, name) for name in _SHARED}
         return FineTuningJob(
             hyperparameters=self.hyperparameters,

@@ -1,4 +1,4 @@
-"""Which jobs a list shows, and jobs in groups by their metadata."""
+"""Selecting the jobs of a list, and grouping jobs by their metadata."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ _SEARCHED = (jobs.c.id, jobs.c.name, jobs.c.suffix, jobs.c.model, jobs.c.fine_tu
 
 @dataclass(frozen=True)
 class JobSelection:
-    """Jobs that meet all conditions; those that are not set hold for every job.
+    """Selects jobs that meet all conditions; conditions that are not set match every job.
 
-    `search`: part of an id, a name, a model or the metadata, in whichever case. `without_key`: jobs whose metadata
-    have no such key.
+    `search`: part of an id, a name, a model or the metadata, case-insensitive. `without_key`: only jobs without this
+    metadata key.
     """
 
     statuses: Sequence[JobStatus] = ()
@@ -51,14 +51,14 @@ class JobGroup:
 
 @dataclass(frozen=True)
 class JobGroups:
-    """`keys`: those of the metadata of all jobs. `groups`: the one with the newest job first, at most 200."""
+    """`keys`: all metadata keys of jobs. `groups`: at most 200, the one with the newest job first."""
 
     keys: list[str]
     groups: list[JobGroup]
 
 
 def job_groups(connection: Connection, visible: Select[Any], key: str | None) -> JobGroups:
-    """Of the jobs that `visible` selects."""
+    """Group the jobs that `visible` selects."""
     columns = visible.with_only_columns(jobs.c.metadata, jobs.c.status).order_by(jobs.c.seq.desc())
     keys: set[str] = set()
     statuses: dict[str | None, Counter[str]] = {}

@@ -1,8 +1,7 @@
-"""What a job needs to go on at another worker, in the bucket: its data, its resume state and its checkpoints.
+"""Saved job states in the bucket, with which another worker can continue a job: data, resume state and checkpoints.
 
 A row names the objects of the job's latest save. Objects get new names at every save, and only the worker whose claim
-is the job's newest replaces the row.
-Without a bucket the job folder is all there is, and nothing here does anything.
+is the job's newest replaces the row. Without a bucket, the job folder is the only copy, and this module does nothing.
 """
 
 import json
@@ -27,10 +26,10 @@ from luthier.types.fine_tuning import FINAL
 from luthier.types.ids import new_id
 
 _PREFIX = "jobs"  # in the bucket
-_MARK = ".saved.json"  # in the job folder: the save that it continues
-_STATES = "state"  # the folder of resume states, one for each claim that saved any
+_MARK = ".saved.json"  # in the job folder: identifies the save that it continues
+_STATES = "state"  # the folder of resume states, one per claim that saved any
 _APPENDED = "events.jsonl"  # grows in place; every other file is replaced as a whole
-# What the next trainer computes again, or what belongs to this machine.
+# Files that the next trainer recomputes, or that belong to this machine.
 _LEFT_OUT = ("trainer.log", "trainer.lock", _MARK)
 _LEFT_OUT_SUFFIXES = (".tokens", ".new")
 
@@ -55,9 +54,9 @@ class JobStates:
         return self._bucket is not None
 
     def save(self, job_id: str, fencing_token: int, folder: Path) -> bool:
-        """Uploads what has changed in the job folder. False when the job was claimed again since `fencing_token`.
+        """Upload the changes in the job folder. False if the job has been claimed again since `fencing_token`.
 
-        States are linked first: checkpoints and events that a state counts are in the same save.
+        States are linked first, so that the checkpoints and events that a state counts are in the same save.
         """
         if self._bucket is None:
             return True
@@ -74,9 +73,10 @@ class JobStates:
         return True
 
     def restore(self, job_id: str, folder: Path) -> bool:
-        """Makes the job folder what the latest save holds, unless the folder is what was saved or continues it.
+        """Replace the job folder by the latest save, unless the folder equals that save or continues it.
 
-        Whether anything was fetched. Raises CorruptDataError for an object that is not what was written.
+        Returns whether anything was downloaded. Raises CorruptDataError for an object that differs from what was
+        written.
         """
         save, files = self._saved(job_id)
         if self._bucket is None or not files or _mark(folder) == save:
@@ -92,7 +92,7 @@ class JobStates:
         return True
 
     def delete_finished(self) -> None:
-        """Deletes the saves of jobs that are over or were deleted."""
+        """Delete the saves of finished and deleted jobs."""
         if self._bucket is None:
             return
         with self._database.read() as connection:
@@ -105,7 +105,7 @@ class JobStates:
                 connection.execute(delete(job_states).where(job_states.c.job_id == job_id))
 
     def _upload(self, job_id: str, save: str, path: Path, earlier: dict[str, Any] | None) -> dict[str, Any]:
-        """The object of a file; that of the earlier save where the content is the same."""
+        """Upload a file and return its object, or that of the earlier save if the content is the same."""
         assert self._bucket is not None  # noqa: S101 - checked by the caller
         content = Content.of(path)
         description = content._asdict()
@@ -132,7 +132,7 @@ class JobStates:
 
 
 def state_version(folder: Path) -> tuple[int, int] | None:
-    """Changes whenever a trainer has saved its state; None before the first time."""
+    """A value that changes whenever a trainer saves its state; None before the first save."""
     versions = []
     for path in (folder / _STATES).glob("*.safetensors"):
         with suppress(FileNotFoundError):  # replaced by that of a newer claim
@@ -142,14 +142,15 @@ def state_version(folder: Path) -> tuple[int, int] | None:
 
 
 def files_to_go_on(folder: Path) -> list[Path]:
-    """Those of a job folder that another trainer needs to go on, relative to it, states first."""
+    """The files of a job folder that another trainer needs to continue, as relative paths, states first."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     included = [path for path in paths if path.name not in _LEFT_OUT and not _is_left_out(path)]
     return sorted(included, key=lambda path: path.parts[0] != _STATES)
 
 
 def snapshot(folder: Path, target: Path) -> Iterator[str]:
-    """Links the files of a job folder into `target`, states first; their paths. Files may go meanwhile."""
+    """Link the files of a job folder into `target`, states first, and yield their paths. Files may disappear
+    meanwhile."""
     for path in files_to_go_on(folder):
         copy = target / path
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ class Jobs(QueuePart):
     # -- for the API -----------------------------------------------------------------------------------------
 
     def create(self, **values: Any) -> FineTuningJob:
-        """A new job in `validating_files`, with its first event; the one that an earlier try of the request created.
+        """Create a job in `validating_files`, or return the one that an earlier attempt of the request created.
 
         Raises RateLimitError above the limit of the caller's key.
         """
@@ -125,11 +125,11 @@ class Jobs(QueuePart):
         return self.retrieve(job_id)
 
     def pause(self, job_id: str) -> None:
-        """A queued or running job stops after its current step, with its state saved. Raises as `cancel` does."""
+        """Pause a queued or running job after its current step, saving its state. Raises like `cancel`."""
         self._switch(job_id, ("queued", "running"), "paused", "The job was paused")
 
     def resume(self, job_id: str) -> None:
-        """A paused job returns to the queue. Raises as `cancel` does."""
+        """Return a paused job to the queue. Raises like `cancel`."""
         self._switch(job_id, ("paused",), "queued", "The job was resumed")
 
     def _switch(self, job_id: str, allowed: tuple[JobStatus, ...], to: JobStatus, message: str) -> None:
@@ -188,7 +188,7 @@ class Jobs(QueuePart):
         return is_changed
 
     def record(self, job_id: str, *new: Event, **values: Any) -> None:
-        """Events of an unfinished job, and columns that change with them; nothing for a finished one."""
+        """Record events of an unfinished job, and columns that change with them; ignored for a finished job."""
         unfinished = and_(self.queue.this(job_id), jobs.c.status.not_in(FINAL))
         add = partial(_add_events, new)
         self.queue.write(unfinished, job_id, add, seq=jobs.c.seq, **values)
@@ -211,7 +211,7 @@ class Jobs(QueuePart):
             return connection.scalar(select(func.max(events.c.step)).where(events.c.job_id == job_id)) or 0
 
     def count_events(self, job_id: str, key_prefix: str) -> int:
-        """Of those with a key that begins with `key_prefix`."""
+        """The number of events whose key begins with `key_prefix`."""
         keyed = events.c.key.startswith(key_prefix, autoescape=True)
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).where(events.c.job_id == job_id, keyed)) or 0
@@ -239,7 +239,7 @@ def _add_events(new: Sequence[Event], connection: Connection, job_id: str) -> No
 
 
 def add_event(connection: Connection, job_id: str, event: Event) -> None:
-    """Inside a transaction that has locked the job. A step or key that has its event already keeps that one."""
+    """Add an event inside a transaction that has locked the job. A step or key that already has an event keeps it."""
     row = {
         "id": new_id("ftevent-"),
         "job_id": job_id,

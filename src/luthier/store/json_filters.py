@@ -26,7 +26,7 @@ def without_key(column: Column[Any], key: str) -> ColumnElement[bool]:
 
 
 def with_text(column: Column[Any], text: str) -> ColumnElement[bool]:
-    """Rows of which the metadata as JSON contain `text`, which is in lower case."""
+    """Rows whose metadata, as JSON, contain `text`, which must be in lower case."""
     return func.lower(cast(column, Text)).contains(json.dumps(text)[1:-1], autoescape=True)
 
 
@@ -45,6 +45,6 @@ def _value_on_sqlite(element: _ValueOf, compiler: SQLCompiler, **options: Any) -
 
 @compiles(_ValueOf, "postgresql")
 def _value_on_postgresql(element: _ValueOf, compiler: SQLCompiler, **options: Any) -> str:
-    """A row with a NUL character has no value: PostgreSQL would refuse the whole query."""
+    """A row with a NUL character has no value, since PostgreSQL would reject the whole query."""
     column, key = (compiler.process(clause, **options) for clause in element.clauses)
     return f"(CASE WHEN position('\\u0000' in {column}::text) = 0 THEN {column} ->> {key} END)"

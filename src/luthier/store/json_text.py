@@ -1,4 +1,4 @@
-"""JSON and texts as a database can keep them."""
+"""JSON and texts in a form that every database can store."""
 
 import json
 import math
@@ -9,12 +9,12 @@ _UNSTORABLE = {0: _REPLACEMENT, **dict.fromkeys(range(0xD800, 0xE000), _REPLACEM
 
 
 def storable(text: str) -> str:
-    """`text` with U+FFFD for each NUL character and each lone surrogate, which PostgreSQL has no text for."""
+    """`text` with U+FFFD for each NUL character and each lone surrogate, which PostgreSQL cannot store."""
     return text if text.isascii() and "\0" not in text else text.translate(_UNSTORABLE)
 
 
 def to_json(value: Any) -> str:
-    """JSON by its standard: NaN and the infinities, which it lacks, become null."""
+    """Serialize as standard JSON: NaN and the infinities, which it does not have, become null."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
@@ -22,7 +22,7 @@ def to_json(value: Any) -> str:
 
 
 def standard_json(text: str) -> str:
-    """JSON text as `to_json` writes it; that of earlier releases may hold NaN and infinities."""
+    """Rewrite JSON text as `to_json` writes it; text of earlier releases may contain NaN and infinities."""
     return to_json(json.loads(text)) if "NaN" in text or "Infinity" in text else text
 
 

@@ -1,7 +1,7 @@
-"""Limits of a managed key on unfinished jobs and on stored bytes, held in the transaction that creates them.
+"""Limits of a managed key on unfinished jobs and stored bytes, enforced in the transaction that creates them.
 
-What a key has created is a row of `key_objects`; a job counts until it ends, a file until it is deleted, and an upload
-that is pending with the bytes that it was announced with.
+Every object that a key has created is a row of `key_objects`; a job counts until it ends, a file until it is deleted,
+and a pending upload with its announced size.
 """
 
 from contextvars import ContextVar
@@ -15,7 +15,7 @@ from luthier.types.errors import RateLimitError
 from luthier.types.fine_tuning import OPEN
 from luthier.types.projects import Caller
 
-# Of the request that is answered; without a key outside of requests.
+# The caller of the current request; without a key outside of requests.
 calling: ContextVar[Caller | None] = ContextVar("calling", default=None)
 
 key_objects = Table(
@@ -28,7 +28,8 @@ key_objects = Table(
 
 
 def charge_job(connection: Connection, job_id: str) -> None:
-    """After the row's insertion. Raises RateLimitError, with which the transaction ends, above the key's limit."""
+    """Count a job after the insertion of its row. Raises RateLimitError, which ends the transaction, above the key's
+    limit."""
     caller = _charge(connection, job_id)
     if caller is None or caller.max_jobs is None:
         return
@@ -44,7 +45,8 @@ def charge_job(connection: Connection, job_id: str) -> None:
 
 
 def charge_bytes(connection: Connection, object_id: str, size_bytes: int) -> None:
-    """Of a file or an upload, after the row's insertion. Raises RateLimitError as `charge_job` does."""
+    """Count the bytes of a file or an upload after the insertion of its row. Raises RateLimitError like
+    `charge_job`."""
     caller = _charge(connection, object_id)
     if caller is None or caller.max_bytes is None:
         return
@@ -60,7 +62,7 @@ def charge_bytes(connection: Connection, object_id: str, size_bytes: int) -> Non
 
 
 def forget_deleted(database: Database) -> None:
-    """Deletes the rows of objects that are no more."""
+    """Delete the rows of objects that no longer exist."""
     deleted = and_(*(key_objects.c.object_id.not_in(select(table.c.id)) for table in (files, jobs, _uploads())))
     with database.read() as connection:
         if connection.scalar(select(key_objects.c.object_id).where(deleted).limit(1)) is None:
@@ -70,7 +72,7 @@ def forget_deleted(database: Database) -> None:
 
 
 def _charge(connection: Connection, object_id: str) -> Caller | None:
-    """The caller if it has a managed key, which the object is recorded for."""
+    """Record the object for the caller's managed key. Returns the caller; None without a managed key."""
     caller = calling.get()
     if caller is None or caller.key_id is None:
         return None
@@ -91,12 +93,13 @@ def _stored_bytes(connection: Connection, key_id: str) -> int:
 
 
 def _uploads() -> Table:
-    """Of a module that charges its rows here, and is not imported for that reason."""
+    """The table of uploads, looked up by name because its module imports this one."""
     return metadata.tables["uploads"]
 
 
 def _error(kind: str, code: str, message: str) -> RateLimitError:
-    """A retry succeeds only once somebody has made room, so clients are told not to retry by themselves."""
+    """The error tells clients not to retry by themselves, since a retry succeeds only after somebody has freed
+    space."""
     error = RateLimitError(message, code=code, headers={"x-should-retry": "false"})
     error.type = kind
     return error

@@ -1,6 +1,7 @@
-"""What takes space and may go: nothing here is referred to by a job, a model, a permission, or an alias.
+"""Leftovers that take space and may be deleted: no job, model, permission or alias refers to them.
 
-Sizes are those on the disk of this machine. Deleting checks each thing again, since a server may run meanwhile.
+Sizes are those on this machine's disk. Each leftover is checked again before it is deleted, since a server may be
+running.
 """
 
 import shutil
@@ -25,17 +26,17 @@ from luthier.types.names import TUNED
 
 Kind = Literal["work-files", "logs", "kernels", "checkpoints", "exports"]
 KINDS: tuple[Kind, ...] = ("work-files", "logs", "kernels", "checkpoints", "exports")
-BY_NAME_ONLY: tuple[Kind, ...] = ("checkpoints", "exports")  # people may still want them
+BY_NAME_ONLY: tuple[Kind, ...] = ("checkpoints", "exports")  # users may still need them
 _LOG = "trainer.log"
-_LINEAGE = ("job.json", "trainer.lock")  # of a finished job; the first says how its model was made
-_UNUSED_S = 30 * 24 * 3600  # of a compiled kernel; one that is needed again is compiled in seconds
-_WRITING_S = 3600  # a folder that was changed since then may be in use by a command
+_LINEAGE = ("job.json", "trainer.lock")  # of a finished job; the first documents how its model was trained
+_UNUSED_S = 30 * 24 * 3600  # of a compiled kernel; it is recompiled in seconds if needed
+_WRITING_S = 3600  # a folder that was changed more recently may be in use by a command
 _EXPORT_WRITTEN_S = 600  # between the files of an export and its row
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """`name`: a job, a model or a file. `delete` frees the bytes; False if it is in use by now."""
+    """`name`: a job, a model or a file. `delete` frees the bytes; it returns False if the leftover is now in use."""
 
     kind: Kind
     name: str
@@ -45,18 +46,19 @@ class Leftover:
 
 
 class Leftovers:
-    """Of all projects, in the data folder `folder`."""
+    """Leftovers of all projects, in the data folder `folder`."""
 
     def __init__(self, database: Database, folder: Path, checkpoint_models: Models) -> None:
         self._database, self._jobs_folder, self._models = database, folder / "jobs", checkpoint_models
 
     def find(self, cache: Path, alias_targets: Collection[str]) -> list[Leftover]:
-        """The largest first. `cache`: the cache folder; `alias_targets`: what the aliases of the settings stand for."""
+        """Find leftovers, the largest first. `cache`: the cache folder; `alias_targets`: the targets of the aliases
+        in the settings."""
         groups = (self._job_files(), _kernels(cache), self._checkpoints(alias_targets), self._exports())
         return sorted((leftover for group in groups for leftover in group), key=lambda leftover: -leftover.bytes)
 
     def _job_files(self) -> Iterator[Leftover]:
-        """Of finished jobs what no lineage needs, and folders whose job was deleted."""
+        """Files of finished jobs that no lineage needs, and folders of deleted jobs."""
         is_over = and_(jobs.c.status.in_(FINAL), jobs.c.owner.is_(None))  # a worker may be about to clear the folder
         with self._database.read() as connection:
             over = {row.id: row.is_over for row in connection.execute(select(jobs.c.id, is_over.label("is_over")))}
@@ -70,7 +72,7 @@ class Leftovers:
                         yield _leftover("logs" if path.name == _LOG else "work-files", folder.name, path)
 
     def _checkpoints(self, alias_targets: Collection[str]) -> Iterator[Leftover]:
-        """Of finished jobs, besides the model that each was for."""
+        """Checkpoints of finished jobs, except their fine-tuned models."""
         unfinished = jobs.c.status.not_in(FINAL)
         query = (
             select(models.c.id)
@@ -97,11 +99,11 @@ class Leftovers:
         return True
 
     def _exports(self) -> Iterator[Leftover]:
-        """Of models that are still here, so that each can be made again, and as they were written."""
+        """Unmodified exports of existing models, so that each can be repeated."""
         query = select(exports.c.model, exports.c.folder, exports.c.created_at).order_by(exports.c.seq)
         with self._database.read() as connection:
             rows = connection.execute(query.where(exports.c.model.in_(select(models.c.id)))).all()
-        last_writes = {row.folder: row for row in rows}  # of several exports into one folder the last counts
+        last_writes = {row.folder: row for row in rows}  # of several exports into one folder, the last one counts
         for row in last_writes.values():
             folder = Path(row.folder)
             files = [path for path in folder.rglob("*") if path.is_file()]
@@ -110,7 +112,7 @@ class Leftovers:
 
 
 def _kernels(cache: Path) -> Iterator[Leftover]:
-    """Compiled for sources, compilers or CPUs that are no more: not loaded for a month."""
+    """Kernels compiled for former sources, compilers or CPUs: not loaded for a month."""
     for path in sorted((cache / "kernels").glob("*.so")):
         status = path.stat()
         if time.time() - max(status.st_atime, status.st_mtime) > _UNUSED_S:
@@ -122,7 +124,7 @@ def _leftover(kind: Kind, name: str, path: Path, delete: Callable[[], bool] | No
 
 
 def _delete(path: Path) -> bool:
-    """What is gone already counts as deleted."""
+    """Delete a path; one that no longer exists counts as deleted."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -131,7 +133,7 @@ def _delete(path: Path) -> bool:
 
 
 def _size(path: Path) -> int:
-    """Bytes on the disk; files that other names keep, such as a job's data, free nothing."""
+    """Bytes that deleting a path frees; files with further hard links, such as a job's data, free nothing."""
     total = 0
     for file in [path, *path.rglob("*")] if path.is_dir() else [path]:
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Local copies of what is in a bucket, kept below a size by LRU eviction."""
+"""Local copies of objects in a bucket, kept below a size limit by LRU eviction."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from luthier.store.bucket import Bucket
 from luthier.types.common import now
 
-_MIN_UNUSED_S = 3600  # a model or file that was handed out may still be read
+_MIN_UNUSED_S = 3600  # a recently used model or file may still be read
 
 
 class _Copy(NamedTuple):
@@ -20,13 +20,14 @@ class _Copy(NamedTuple):
 
 
 class LocalCopies:
-    """Of the objects in `bucket`, under the same names in the data folder."""
+    """Copies of the objects in `bucket`, under the same names in the data folder."""
 
     def __init__(self, data: Path, bucket: Bucket, max_bytes: int) -> None:
         self._data, self.bucket, self._max_bytes = data, bucket, max_bytes
 
     def evict(self, *folders: str) -> None:
-        """Deletes copies in `folders` until they take `max_bytes`. What the bucket does not hold is no copy."""
+        """Delete copies in `folders` until they take at most `max_bytes`. A file that is not in the bucket is not a
+        copy."""
         copies = sorted(self._in(folders), key=lambda copy: copy.used_at)
         total = sum(copy.bytes for copy in copies)
         for copy in copies:

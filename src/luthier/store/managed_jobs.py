@@ -1,4 +1,4 @@
-"""Jobs as a person manages them: lists by condition, groups, names, deletion."""
+"""Managing jobs: lists by condition, groups, names, deletion."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -29,29 +29,30 @@ class ManagedJobs(Scoped):
             return fetch_page(connection, query, jobs, Job.from_row, limit=limit, after=after)
 
     def statuses(self, among: Collection[JobStatus], *, limit: int) -> dict[str, JobStatus]:
-        """The status by id of up to `limit` jobs in one of these statuses, the newest first."""
+        """The status, by id, of up to `limit` jobs in one of these statuses, newest first."""
         query = self._visible(jobs).with_only_columns(jobs.c.id, jobs.c.status).where(jobs.c.status.in_(among))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(jobs.c.seq.desc()).limit(limit))
             return {job_id: status for job_id, status in rows}
 
     def groups(self, key: str | None) -> JobGroups:
-        """The jobs by the value that their metadata have for `key`; without one, only the keys that there are."""
+        """Group the jobs by the value of the metadata key `key`; without a key, return only the existing keys."""
         with self._database.read() as connection:
             return job_groups(connection, self._visible(jobs), key)
 
     def rename(self, job_id: str, name: str | None) -> Job:
-        """Gives the job a name for display, or takes it away; its models keep theirs. Raises NotFoundError."""
+        """Set or remove the display name of a job; its models keep their names. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, job_id)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(name=name))
             return self._find(connection, job_id)
 
     def delete(self, job_id: str, models: Models, *, with_models: bool) -> Sequence[Path]:
-        """Deletes a finished job's row and events and, `with_models`, its models and checkpoints: all or nothing.
+        """Delete the row and events of a finished job and, `with_models`, its models and checkpoints: all or nothing.
 
-        Returns the folders that the models had. Raises NotFoundError; BadRequestError for a job that has not finished
-        or whose trainer has not exited, that has models which are not to be deleted, or whose models are in use.
+        Returns the folders of the deleted models. Raises NotFoundError; BadRequestError for a job that has not
+        finished, whose trainer has not exited, that has models although `with_models` is false, or whose models are in
+        use.
         """
         left = models.of_job(job_id)
         if left and not with_models:

@@ -1,7 +1,7 @@
 """Migrations of databases of earlier versions, each in the transaction that opens the database.
 
-A step adds columns to tables that exist, as the table's definition has them; new tables are created afterwards. ALTER
-TABLE is transactional on SQLite and PostgreSQL, so a migration happens completely or not at all.
+A step adds columns to existing tables, as in the table definitions; new tables are created afterwards. ALTER TABLE is
+transactional on SQLite and PostgreSQL, so a migration happens completely or not at all.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy.schema import CreateColumn
 from luthier.types.errors import LuthierError
 
 _QUEUES = ("jobs", "batches", "evaluations", "eval_runs", "outbox")
-# Columns that tables gain, by the version that a step starts from. They are nullable or have a default.
+# Columns that a step adds, by the version that it starts from. They are nullable or have a default.
 _STEPS = {
     1: {table: ["project"] for table in ("files", "uploads", "jobs", "models")},
     2: {"evaluations": ["owner", "lease_until", "attempts"]},
@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1 + len(_STEPS)
 
 
 def migrate(connection: Connection, name: str, metadata: MetaData) -> None:
-    """Runs in a write transaction on a database with a version, called `name` in messages.
+    """Migrate a database, called `name` in messages, inside a write transaction.
 
     Raises LuthierError for a later version.
     """
@@ -35,7 +35,7 @@ def migrate(connection: Connection, name: str, metadata: MetaData) -> None:
             f"{name} has schema version {version}, this Luthier reads versions up to {SCHEMA_VERSION}. "
             "Use the Luthier that wrote it, or another --data folder."
         )
-    existing = set(inspect(connection).get_table_names())  # tables of later versions are created whole
+    existing = set(inspect(connection).get_table_names())  # tables of later versions are created completely
     for step in range(version, SCHEMA_VERSION):
         for table in existing & set(_STEPS[step]):
             for column in _STEPS[step][table]:
@@ -45,5 +45,5 @@ def migrate(connection: Connection, name: str, metadata: MetaData) -> None:
 
 
 def _definition(connection: Connection, column: Column[Any]) -> str:
-    """The column as the database's CREATE TABLE writes it."""
+    """The column definition as in the database's CREATE TABLE statement."""
     return str(CreateColumn(column).compile(dialect=connection.dialect))

@@ -1,7 +1,6 @@
-"""The folders of models below `models/`, each an adapter's or a complete model's; none is modified once it is there.
+"""The folders of models below `models/`, each with an adapter or a complete model; they are never modified.
 
-With a bucket, that has every file under the same name, and this machine holds copies of the models that it made or
-used.
+A bucket has every file under the same name, and this machine has copies of the models that it trained or used.
 """
 
 import shutil
@@ -28,16 +27,17 @@ class ModelFolders:
         folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, name: str) -> Path:
-        """Where the model is on this machine, if it is there."""
+        """The path of the model on this machine, whether or not it exists."""
         return self._folder / name
 
     def move_in(self, source: Path, name: str) -> dict[str, Content]:
-        """Takes the folder `source` over as `name`; its files. A missing `source` was moved by an earlier run."""
+        """Move the folder `source` to `name` and return its files. If `source` is missing, an earlier run has moved
+        it."""
         target = self._folder / name
         if not source.exists():
             return contents(target)
         written = contents(source)
-        if self._bucket:  # first: a crash in between leaves the source, and the next run repeats this
+        if self._bucket:  # first, since a crash in between leaves the source, and the next run repeats this
             for path in written:
                 self._bucket.put(f"{MODELS}/{name}/{path}", source / path)
         shutil.rmtree(target, ignore_errors=True)
@@ -45,9 +45,9 @@ class ModelFolders:
         return written
 
     def make_local(self, name: str) -> None:
-        """Fetches a model that is in the bucket and not here; it appears complete or not at all.
+        """Download a model from the bucket if it is not on this machine; it appears complete or not at all.
 
-        Raises CorruptDataError when the bucket does not hold what was written.
+        Raises CorruptDataError if the content in the bucket differs from what was written.
         """
         target = self._folder / name
         if self._bucket is None:
@@ -67,7 +67,7 @@ class ModelFolders:
                 try:
                     partial.rename(target)
                 except OSError:
-                    if not target.exists():  # else another thread was faster
+                    if not target.exists():  # otherwise another thread was faster
                         raise
 
     def _fetch(self, key: str, target: Path, content: Content) -> None:
@@ -89,7 +89,7 @@ class ModelFolders:
                 self._bucket.delete(*[entry.key for entry in self._bucket.list(f"{MODELS}/{name}")])
 
     def old_checkpoints(self) -> set[str]:
-        """Folders that `Models.add_checkpoint` named, here and in the bucket, once they are a day old."""
+        """Folders named by `Models.add_checkpoint`, here and in the bucket, that are at least a day old."""
         modified = {path.name: path.stat().st_mtime for path in self._folder.iterdir()}
         for entry in self._bucket.list_hourly(MODELS) if self._bucket else ():
             modified.setdefault(entry.key.removeprefix(f"{MODELS}/").partition("/")[0], entry.modified_at)

@@ -1,4 +1,4 @@
-"""Fine-tuned models, checkpoints among them: a row and a folder each, with an adapter or a complete model.
+"""Fine-tuned models, including checkpoints: a row and a folder each, with an adapter or a complete model.
 
 The names of the folders never come from a request.
 """
@@ -30,12 +30,12 @@ from luthier.types.names import TUNED
 
 @dataclass(frozen=True)
 class FineTunedModel:
-    """`adapter`: a PEFT folder; after full fine-tuning, the folder of a complete model. It is on this machine if the
-    model comes from `Models.find`.
+    """`adapter`: a PEFT folder or, after full fine-tuning, the folder of a complete model. It is on this machine if
+    `Models.find` returned the model.
 
-    `standalone`: after full fine-tuning: the folder is a complete model, which needs no base.
-    `base`: the catalogue's name of the base model. `root`: the model that the job named. `call_form`: how the training
-    data wrote calls.
+    `standalone`: whether it was fully fine-tuned, so that the folder is a complete model, which needs no base. `base`:
+    the catalogue's name of the base model. `root`: the model given in the job. `call_form`: how the training data wrote
+    calls.
     """
 
     id: str
@@ -59,9 +59,9 @@ class Models(Scoped):
         self._database, self._folders = database, folders
 
     def find(self, name: str) -> FineTunedModel | None:
-        """A model of the project, or one that is shared with it; None where there is none.
+        """Find a model of the project, or one that is shared with it; None if there is none.
 
-        Its folder, and that of a fine-tuned model that it is based on, are on this machine then.
+        Its folder, and that of a fine-tuned model that it is based on, are made available on this machine.
         """
         model = self._find_row(name)
         if model:
@@ -75,18 +75,19 @@ class Models(Scoped):
         return self._model(row) if row else None
 
     def make_base_local(self, base: str) -> None:
-        """Fetches a fine-tuned model that is a base model; other bases are left alone."""
+        """Make a fine-tuned model that serves as base available on this machine; nothing happens for other bases."""
         if base.startswith(TUNED):
             self._folders.make_local(base.removeprefix(TUNED))
 
     def list(self) -> Sequence[FineTunedModel]:
-        """Oldest first; their folders may be elsewhere."""
+        """List the models, oldest first; their folders may not be on this machine."""
         with self._database.read() as connection:
             rows = connection.execute(self._visible(models).order_by(models.c.seq)).mappings()
             return [self._model(row) for row in rows]
 
     def checkpoint_folder(self, job_id: str, step: int) -> Path:
-        """Where `add_checkpoint` moves a checkpoint to; job and step determine it, also after a crash in between."""
+        """The folder that `add_checkpoint` moves a checkpoint to; job and step determine it, also after a crash in
+        between."""
         return self._folders.path(f"{job_id}-step-{step}")
 
     def add_checkpoint(
@@ -101,12 +102,13 @@ class Models(Scoped):
         event: Event | None,
         keep: int,
     ) -> str | None:
-        """Moves the folder `source` under `models/` and adds its model, checkpoint and event; keeps the `keep` newest.
+        """Move the folder `source` into `models/` and add its model, checkpoint and event; only the `keep` newest are
+        kept.
 
-        Idempotent after a crash at any point, since job and step determine the folder. The model's name: that of an
-        earlier run of the step, else `name`. None for a job that has finished, and for a step whose model was added
-        earlier and deleted since. Raises StaleClaimError, with the folders as they were, when another worker has
-        claimed `job` since it was read.
+        Idempotent after a crash at any point, since job and step determine the folder. Returns the model's name: that
+        of an earlier run of the step, else `name`; None for a finished job, and for a step whose model was added
+        earlier and has been deleted. Raises StaleClaimError, with the folders unchanged, if another worker has claimed
+        `job` since it was read.
         """
         target = self.checkpoint_folder(job.id, step)
         adapter = target.name
@@ -140,15 +142,15 @@ class Models(Scoped):
         return recorded
 
     def _require_claim(self, job: Job) -> None:
-        """Raises StaleClaimError when another worker has claimed `job` since it was read."""
+        """Raises StaleClaimError if another worker has claimed `job` since it was read."""
         with self._database.read() as connection:
             token = connection.scalar(select(jobs.c.fencing_token).where(jobs.c.id == job.id))
         if token != job.fencing_token:
             LeasedTable(self._database, jobs).refuse(job.id)
 
     def add_imported(self, job: Job, *, name: str, base: str, source: Path) -> None:
-        """Moves the folder `source` under `models/` and adds its model, for a finished job that stands for its
-        training elsewhere.
+        """Move the folder `source` into `models/` and add its model, for a finished job that represents its training
+        elsewhere.
         """
         adapter = f"{job.id}-step-0"
         written = self._folders.move_in(source, adapter)
@@ -158,7 +160,7 @@ class Models(Scoped):
     def delete(self, name: str) -> None:
         """Deletes a model of the project with its permissions, evaluations, checkpoint and folder.
 
-        Raises NotFoundError, and BadRequestError for a standalone model that adapters or unfinished jobs are based on.
+        Raises NotFoundError; BadRequestError for a standalone model that adapters or unfinished jobs are based on.
         """
         model = self._find_row(name)
         if model is None or self._project not in (None, model.project):
@@ -166,13 +168,13 @@ class Models(Scoped):
         self.delete_together([model])
 
     def of_job(self, job_id: str) -> Sequence[FineTunedModel]:
-        """The models that a job of the project left, checkpoints included."""
+        """The models of a job of the project, including checkpoints."""
         return [model for model in self.list() if model.job_id == job_id and self._project in (None, model.project)]
 
     def delete_together(
         self, together: Sequence[FineTunedModel], also: Callable[[Connection], None] = lambda connection: None
     ) -> None:
-        """Deletes models as `delete` does, all or none. `also` runs in the transaction; an error of it leaves all.
+        """Delete models like `delete`, all or none. `also` runs in the transaction; if it raises, nothing is deleted.
 
         Raises BadRequestError for a standalone model that adapters or unfinished jobs are based on.
         """
@@ -193,9 +195,9 @@ class Models(Scoped):
         delete_checksums(connection, f"{MODELS}/{model.adapter.name}")
 
     def delete_orphans(self) -> None:
-        """Deletes checkpoints that crashes left without a row, once they are a day old and their job has finished.
+        """Delete checkpoints that crashes left without a row, if they are a day old and their job has finished.
 
-        Folders that `add_checkpoint` did not name are left alone.
+        Other folders than those of `add_checkpoint` are kept.
         """
         old = self._folders.old_checkpoints()
         if not old:
@@ -208,7 +210,8 @@ class Models(Scoped):
                 self._folders.delete(name)
 
     def _is_base(self, connection: Connection, base: str) -> bool:
-        """Of an adapter or an unfinished job; a standalone model trained from it has weights of its own."""
+        """Whether it is the base of an adapter or an unfinished job; a standalone model trained from it has its own
+        weights."""
         derived = connection.execute(_with_config(select(models).where(models.c.base == base))).mappings()
         unfinished = select(jobs.c.id).where(jobs.c.base == base, jobs.c.status.not_in(FINAL)).limit(1)
         has_adapter = any(not self._model(row).standalone for row in derived)
@@ -235,7 +238,7 @@ def _with_config(query: Select[Any]) -> Select[Any]:
 
 
 def _is_outdated(connection: Connection, job_id: str, step: int) -> bool:
-    """A later step is recorded: this one's model was deleted, and a crash left its folder."""
+    """Whether a later step is recorded: then this one's model was deleted, and a crash left its folder."""
     later = select(checkpoints.c.step).where(checkpoints.c.job_id == job_id, checkpoints.c.step > step).limit(1)
     return connection.scalar(later) is not None
 

@@ -1,4 +1,4 @@
-"""Errors of a database server that cannot be reached or has ended a session. SQLite has neither."""
+"""Errors of a database server that cannot be reached or has ended a session, which do not exist on SQLite."""
 
 import sqlite3
 
@@ -13,5 +13,5 @@ def is_outage(error: BaseException) -> bool:
 
 
 def may_be_committed(error: BaseException) -> bool:
-    """Whether the session ended before the database server could tell what became of the transaction."""
+    """Whether the session ended before the database server could report the outcome of the transaction."""
     return isinstance(error, DBAPIError) and error.connection_invalidated

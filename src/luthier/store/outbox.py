@@ -1,8 +1,8 @@
-"""The outbox: messages to the outside, written in the transaction of the change that they report.
+"""The outbox: outgoing messages, written in the transaction of the change that they report.
 
-So a change that is committed is reported, however the process ends, and one that is not committed never is. A worker
-sends the messages after the commit (`luthier.store.work_queue`), at least once: one that was sent when its worker died
-is sent again under the same id. Messages about one subject reach a destination in the order of their changes.
+So a committed change is reported however the process ends, and an uncommitted one never is. A worker sends the messages
+after the commit (`luthier.store.work_queue`), at least once: a message whose worker died while sending it is sent again
+under the same id. Messages about one subject reach a destination in the order of their changes.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,7 +34,7 @@ from luthier.types.ids import new_id
 from luthier.types.webhooks import MessageStatus
 
 GIVE_UP_S = 72 * 3600
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 5, 3600  # a pause is twice the one before
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 5, 3600  # each pause is twice the previous one
 _KEPT_S = 7 * 24 * 3600  # messages that were delivered or given up, as a log
 
 outbox = Table(
@@ -57,9 +57,9 @@ outbox = Table(
 
 @dataclass(frozen=True)
 class Message:
-    """`destination`: the id of the endpoint it goes to. `subject`: the id of what it is about.
+    """`destination`: the id of its endpoint. `subject`: the id of the object that it is about.
 
-    `attempts` have failed so far. `next_attempt_at` is in Unix seconds, null for a message that is not pending.
+    `attempts`: failed attempts so far. `next_attempt_at` is in Unix seconds, null for a message that is not pending.
     """
 
     id: str
@@ -81,9 +81,9 @@ class Outbox:
         self.queue = LeasedTable(database, outbox)
 
     def claim(self, owner: str, excluding: Collection[str] = ()) -> Message | None:
-        """Leases the message that has been due longest to `owner`; None without one.
+        """Lease the message that has been due longest to `owner`; None if there is none.
 
-        One message at a time goes to a destination, so that one that does not answer holds up no other.
+        Only one message at a time is sent to a destination, so that one that does not answer does not delay others.
         """
         due = func.coalesce(outbox.c.lease_until, outbox.c.created_at)
         is_next = _is_next(self._database.current_time())
@@ -95,7 +95,7 @@ class Outbox:
         self.queue.transition(message.id, ("pending",), "delivered", owner=owner, **attempt)
 
     def record_failure(self, message: Message, owner: str, error: str, status_code: int | None = None) -> None:
-        """The message is sent again after a pause, or given up `GIVE_UP_S` after it was written."""
+        """Schedule the message to be sent again after a pause, or give it up `GIVE_UP_S` after it was written."""
         pause_s = min(_FIRST_PAUSE_S * 2 ** min(message.attempts, 20), _MAX_PAUSE_S)
         attempt = _attempt(message, status_code, error)
         if now() + pause_s > message.created_at + GIVE_UP_S:
@@ -120,18 +120,19 @@ class Outbox:
 
 
 def post_message(connection: Connection, *, destination: str, subject: str, body: dict[str, Any]) -> None:
-    """Inside the transaction of the change that the message reports."""
+    """Add a message inside the transaction of the change that it reports."""
     row = {"id": new_id("wh_", 32), "status": "pending", "destination": destination, "subject": subject, "body": body}
     connection.execute(insert(outbox).values(**row, created_at=now(), attempts=0))
 
 
 def drop_messages(connection: Connection, subjects: Sequence[str]) -> None:
-    """Inside the transaction that deletes `subjects`: nothing is sent about them any more."""
+    """Delete messages about `subjects` inside the transaction that deletes these, so that nothing more is sent about
+    them."""
     connection.execute(delete(outbox).where(outbox.c.subject.in_(subjects), outbox.c.status == "pending"))
 
 
 def drop_destination(connection: Connection, destination: str) -> None:
-    """Inside the transaction that deletes a destination: its messages and its log go with it."""
+    """Delete the messages and the log of a destination inside the transaction that deletes it."""
     connection.execute(delete(outbox).where(outbox.c.destination == destination))
 
 
@@ -141,7 +142,7 @@ def _attempt(message: Message, status_code: int | None, error: str | None) -> di
 
 
 def _is_next(now_s: ColumnElement[float]) -> ColumnElement[bool]:
-    """No earlier message about the subject waits for the destination, and nothing is being sent there."""
+    """Whether no earlier message about the subject waits for the destination and nothing is being sent there."""
     earlier, sent = outbox.alias(), outbox.alias()
     same = [earlier.c[name] == outbox.c[name] for name in ("destination", "status", "subject")]
     is_sent_now = and_(sent.c.owner.is_not(None), sent.c.lease_until > now_s)

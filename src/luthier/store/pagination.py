@@ -18,7 +18,7 @@ class Page(Generic[Item]):
 
 
 def unknown_cursor(after: str) -> BadRequestError:
-    """An empty page would look like the end of the list."""
+    """The error for a cursor that does not exist; an empty page would look like the end of the list."""
     message = f"Invalid value for 'after': no object with id '{after}' is in this list."
     return BadRequestError(message, param="after", code="invalid_value")
 
@@ -36,7 +36,7 @@ def fetch_page(
 ) -> Page[Item]:
     """Up to `limit` rows after the row with id `after`. Raises BadRequestError for a cursor that does not exist.
 
-    `order_by`: a column that goes before the order of creation.
+    `order_by`: a column that takes precedence over the order of creation.
     """
     seq, first = table.c.seq, table.c.seq if order_by is None else order_by
     if after is not None:

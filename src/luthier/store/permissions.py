@@ -62,7 +62,7 @@ class Permissions:
             )
 
     def delete(self, model: str, permission_id: str) -> None:
-        """The project loses access with its next request. Raises NotFoundError."""
+        """Delete a permission; the project loses access with its next request. Raises NotFoundError."""
         this = (permissions.c.model == model) & (permissions.c.id == permission_id)
         with self._database.write() as connection:
             if not connection.execute(delete(permissions).where(this)).rowcount:

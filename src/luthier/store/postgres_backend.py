@@ -1,9 +1,9 @@
 """PostgreSQL: one database for servers and workers on any number of machines.
 
-A write transaction takes one advisory lock at its start, so that writes happen one at a time, as on SQLite: what a
-block has read holds until its commit, and `seq` is the order of commits. Writes to one row that its own lock orders
-(`exclusive=False`) go on side by side. A session that says nothing in the middle of a transaction, such as that of a
-machine that was cut off, is ended by the database, and its locks with it.
+A write transaction takes one advisory lock at its start, so that writes happen one at a time, as on SQLite: data that a
+block has read stays valid until its commit, and `seq` is the order of commits. Writes to a single row, which the row
+lock orders (`exclusive=False`), run concurrently. The database ends a session that is idle in a transaction, such as
+that of a machine that was cut off, and releases its locks.
 """
 
 import threading
@@ -59,7 +59,7 @@ class PostgresBackend:
     read_options: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
     def __init__(self, url: str) -> None:
-        """Raises LuthierError for an URL that is none of PostgreSQL, and without its driver."""
+        """Raises LuthierError for a URL that is not one of PostgreSQL, and if the driver is not installed."""
         self._url = _parse_url(url)
         self.name = self._url.set(drivername="postgresql", password=None).render_as_string()
         _require_driver()
@@ -81,7 +81,7 @@ class PostgresBackend:
         return engine
 
     def current_time(self) -> ColumnElement[float]:
-        """The database's clock: those of the machines may differ."""
+        """The time by the database's clock, since the clocks of the machines may differ."""
         return cast(extract("epoch", func.clock_timestamp()), Float)
 
     def opening_error(self, error: BaseException | None) -> LuthierError:
@@ -92,7 +92,7 @@ class PostgresBackend:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
     def integrity_errors(self, engine: Engine) -> list[str]:
-        """None: PostgreSQL checks its pages itself, where data checksums are on."""
+        """Empty: PostgreSQL checks its pages itself if data checksums are enabled."""
         return []
 
     def opened(self) -> None:
@@ -164,7 +164,7 @@ def _require_driver() -> None:
 
 
 def _configure(connection: Any, _record: Any) -> None:
-    """Texts lose what PostgreSQL cannot keep, in values and in conditions."""
+    """Remove characters that PostgreSQL cannot store from texts, in values and in conditions."""
     from psycopg.types.string import StrDumper
 
     class StorableTextDumper(StrDumper):

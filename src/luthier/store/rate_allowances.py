@@ -1,8 +1,8 @@
-"""Rate limits over all servers without a transaction for each request: a busy key's server takes an allowance.
+"""Rate limits shared by all servers without a transaction for each request: a server reserves allowances for busy keys.
 
-See `luthier.types.shared_buckets` for why the limit holds. Of a key that sends a server less than a request in three
-seconds, each request is counted in the database. While one server holds an allowance that it does not spend, for five
-seconds at most, another one may refuse a request that a single server would have answered.
+See `luthier.types.shared_buckets` for why the limit holds. For a key with less than one request in three seconds on a
+server, each request is counted in the database. While one server holds an unspent allowance, for at most five seconds,
+another one may reject a request that a single server would have accepted.
 """
 
 import math
@@ -16,13 +16,18 @@ from luthier.types.ids import new_id
 from luthier.types.shared_buckets import ALLOWANCE_S, Allowance
 from luthier.types.token_bucket import TokenBucket
 
-_MARGIN = 1.25  # of the rate so far that an allowance covers
-_MAX_GROWTH = 2  # of what was spent since the last exchange, so that two requests at once ask for few
-_REFUSED_S = 0.25  # how long a refusal holds without another look: allowances of other servers may have come back
+# An allowance covers this multiple of the cost that the current rate gives for ALLOWANCE_S.
+_MARGIN = 1.25
+# An allowance is at most this multiple of the cost since the last exchange, so that two requests in quick succession
+# ask for little.
+_MAX_GROWTH = 2
+# How long a refusal stays valid before the database is asked again, since other servers may have returned allowances.
+_REFUSED_S = 0.25
 
 
 class Exchange(NamedTuple):
-    """What the database answered: `buckets` after it, the name of a limit that the cost exceeds, a new allowance."""
+    """The database's reply: `buckets` after the exchange, the name of a limit that the cost exceeds, a new
+    allowance."""
 
     buckets: dict[str, TokenBucket]
     refused: str | None
@@ -46,10 +51,10 @@ class SharedLimits(Protocol):
 
 @dataclass
 class _Account:
-    """Of one API key on this server. Times are those of this server's clock.
+    """The account of one API key on this server. Times are those of this server's clock.
 
-    `buckets`: what the database held at the last exchange, refilled since; for the headers of responses. `unspent`: of
-    the allowance. `spent`: since the last exchange. `refusal`: the limit that was exceeded, by which cost, until when.
+    `buckets`: as of the last exchange, refilled since, for response headers. `unspent`: rest of the allowance. `spent`:
+    since the last exchange. `refusal`: the exceeded limit, the cost, and the time until which it is valid.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,14 +69,14 @@ class _Account:
         return {name: bucket.limit for name, bucket in self.buckets.items()}
 
     def refused(self, cost: Mapping[str, int], now_s: float) -> str | None:
-        """The name of the limit that refuses the cost without another look."""
+        """The name of the limit that rejects the cost without another exchange, if any."""
         if self.refusal is None:
             return None
         name, amount, until_s = self.refusal
         return name if now_s < until_s and cost[name] >= amount else None
 
     def spend(self, cost: Mapping[str, int], now_s: float) -> bool:
-        """Whether the allowance has covered the cost."""
+        """Spend the cost from the allowance; False if it does not cover the cost."""
         if now_s >= self.until_s or any(self.unspent[name] < cost[name] for name in self.unspent):
             return False
         for name in self.unspent:
@@ -80,13 +85,13 @@ class _Account:
         return True
 
     def wished(self, cost: Mapping[str, int], now_s: float) -> dict[str, float]:
-        """By the rate since the last exchange, the request at hand included."""
+        """The allowance to ask for, from the rate since the last exchange, including this request."""
         spent = {name: self.spent.get(name, 0) + amount for name, amount in cost.items()}
         covered = _MARGIN * ALLOWANCE_S / max(now_s - self.exchanged_s, 1e-3)
         return {name: min(covered, _MAX_GROWTH) * amount for name, amount in spent.items()}
 
     def view(self, now_s: float) -> dict[str, TokenBucket]:
-        """What is left, by what this server knows."""
+        """The buckets as far as this server knows."""
         view = {}
         for name, bucket in self.buckets.items():
             bucket.refill(now_s, self.unspent.get(name, 0.0))
@@ -95,17 +100,18 @@ class _Account:
 
 
 class RateAllowances:
-    """Of one server. Thread-safe."""
+    """The allowances of one server. Thread-safe."""
 
     def __init__(self, limits: SharedLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock, self._holder = limits, clock, new_id("server_")
-        # One entry for each of the server's keys at most: access control runs before.
+        # At most one entry per key of the server, since access control runs before.
         self._accounts: dict[str, _Account] = {}
 
     def spend(
         self, key: str, per_minute: Mapping[str, int], cost: Mapping[str, int]
     ) -> tuple[dict[str, TokenBucket], str | None]:
-        """The buckets afterwards, and the name of one that holds too little; then nothing is taken from any."""
+        """Spend the cost. Returns the buckets afterwards and the name of one that has too little; in that case
+        nothing is taken from any."""
         account = self._accounts.setdefault(key, _Account())
         with account.lock:
             now_s = self._clock()
@@ -122,7 +128,7 @@ class RateAllowances:
     ) -> str | None:
         """`now_s` was read before the transaction, so that the allowance ends here no later than in the database."""
         unspent, wished = account.unspent, account.wished(cost, now_s)
-        account.unspent, account.until_s = {}, -math.inf  # also when the transaction fails, or its end is not known
+        account.unspent, account.until_s = {}, -math.inf  # even if the transaction fails or its outcome is unknown
         buckets, refused, allowance = self._limits.exchange(
             key, per_minute, cost, holder=self._holder, unspent=unspent, wished=wished
         )

@@ -1,4 +1,4 @@
-"""Rate limits over all servers: what is left in the token buckets of each API key."""
+"""Rate limits shared by all servers: the token buckets of each API key."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from luthier.types.shared_buckets import Allowance, SharedBuckets
 from luthier.types.token_bucket import TokenBucket
 
 _FULL_S = 60.0  # after which any bucket is full again
-_ALLOWANCES = "allowances"  # beside the names of limits in `remaining`
+_ALLOWANCES = "allowances"  # used in `remaining` beside the names of limits
 
 rate_limits = Table(
     "rate_limits",
@@ -37,7 +37,7 @@ class RateLimits:
         unspent: Mapping[str, float],
         wished: Mapping[str, float],
     ) -> Exchange:
-        """As `SharedBuckets.exchange`, by the database's clock."""
+        """Implements `SharedBuckets.exchange`, with the database's clock."""
         this = rate_limits.c.key == key
         with self._database.write(exclusive=False) as connection:
             insert_once(connection, rate_limits, {"key": key, "remaining": {}, "updated_s": 0.0}, "key")

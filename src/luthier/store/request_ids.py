@@ -1,7 +1,7 @@
-"""Ids of what an operation creates: the same ones when the operation is repeated.
+"""Ids of the objects that an operation creates: the same ones when the operation is repeated.
 
-A process that dies between two commits of one promise, such as a row and its stored response under an idempotency key,
-leaves a row that the repeated operation finds by its id, instead of creating a second one.
+If a process dies between two related commits, such as those of a row and of its stored response under an idempotency
+key, the repeated operation finds the row by its id instead of creating a second one.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ _ALPHABET = string.ascii_letters + string.digits
 
 @dataclass
 class _Operation:
-    """`counts`: how many ids with each prefix it has created, which it does in the same order when it is repeated."""
+    """`counts`: the number of ids created with each prefix; a repeated operation creates them in the same order."""
 
     seed: str
     counts: Counter[str] = field(default_factory=Counter)
 
 
-# The one that is running; None for one that is not repeated.
+# The running operation; None if it is not repeatable.
 _operation: ContextVar[_Operation | None] = ContextVar("operation", default=None)
 
 
 @contextmanager
 def seeded(seed: str) -> Iterator[None]:
-    """Ids of resources that are created in the block follow from `seed`."""
+    """Within the block, the ids of created resources are derived from `seed`."""
     token = _operation.set(_Operation(seed))
     try:
         yield

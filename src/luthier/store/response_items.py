@@ -1,6 +1,6 @@
-"""Items of responses and of conversations: a row each, whichever of the two it belongs to, or both.
+"""Items of responses and conversations: a row each, which may belong to one of them or to both.
 
-An item goes with the last of the two that holds it.
+An item is deleted with the last of the two that contains it.
 """
 
 import json
@@ -34,7 +34,7 @@ items = Table(
     "items",
     metadata,
     *key_columns(),
-    Column("response", short_text(64), index=True),  # the response, or the compaction, that it was sent to or is of
+    Column("response", short_text(64), index=True),  # the response or compaction that it was sent to or written by
     Column("side", short_text(8)),  # of the response: "input" or "output"
     Column("conversation", short_text(64), index=True),
     Column("item", JSON, nullable=False),
@@ -51,23 +51,23 @@ def add_items(
     side: str | None = None,
     conversation: str | None = None,
 ) -> None:
-    """In this order, after those that are there."""
+    """Append items, in this order, after the existing ones."""
     owner = {"response": response, "side": side, "conversation": conversation, "project": project}
     rows = [{"id": item["id"], "item": item, **owner} for item in added]
-    if is_seeded():  # an earlier try of the same operation may have added them
+    if is_seeded():  # an earlier attempt of the same operation may have added them
         connection.execute(delete(items).where(items.c.id.in_([row["id"] for row in rows])))
     if rows:
         connection.execute(insert(items), rows)
 
 
 def items_where(connection: Connection, *conditions: ColumnElement[bool]) -> list[Item]:
-    """In the order in which they were added."""
+    """The matching items, in the order in which they were added."""
     query = select(items.c.item).where(*conditions).order_by(items.c.seq)
     return list(connection.scalars(query))
 
 
 def excess(connection: Connection, condition: ColumnElement[bool], added: Sequence[Item] = ()) -> str | None:
-    """What these items and those `added` are too many or too large for, in words; None when they are not."""
+    """A message if these items and those `added` exceed a limit in number or size; None otherwise."""
     sizes = select(func.count(), func.coalesce(func.sum(func.length(cast(items.c.item, Text))), 0)).where(condition)
     count, characters = connection.execute(sizes).one()
     if count + len(added) > MAX_INPUT_ITEMS:
@@ -78,14 +78,14 @@ def excess(connection: Connection, condition: ColumnElement[bool], added: Sequen
 
 
 def drop_responses(connection: Connection, responses: Sequence[str]) -> None:
-    """The items of responses that are deleted; those in a conversation stay there."""
+    """Delete the items of deleted responses; those in a conversation are kept."""
     of_these = items.c.response.in_(responses)
     connection.execute(delete(items).where(of_these, items.c.conversation.is_(None)))
     connection.execute(update(items).where(of_these).values(response=None, side=None))
 
 
 def leave_conversation(connection: Connection, *conditions: ColumnElement[bool]) -> None:
-    """Takes items out of their conversation; those of a response stay there."""
+    """Remove items from their conversation; those of a response are kept."""
     connection.execute(delete(items).where(*conditions, items.c.response.is_(None)))
     connection.execute(update(items).where(*conditions).values(conversation=None))
 

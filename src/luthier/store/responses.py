@@ -1,8 +1,8 @@
-"""Stored responses: a row each, with an expiry and a limit on their number; what was sent and written are items.
+"""Stored responses: a row each, with an expiry and a limit on their number; inputs and outputs are items.
 
-A response has the items of its own request only. What it builds on is found through `previous`, so a conversation of
-many turns is stored once, and ends where a response in its middle was deleted or has expired. A compaction is a row
-too: it holds the items that it stands for.
+A response has only the items of its own request. Earlier items are found through `previous`, so a conversation of many
+turns is stored once, and is cut off where a response in its middle was deleted or has expired. A compaction is also a
+row: it has the items that it stands for.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ from luthier.types.errors import BadRequestError, NotFoundError
 from luthier.types.responses import FINAL
 
 _DAY_S = 24 * 3600
-_MAX_DEPTH = 1024  # responses that build on one another
+_MAX_DEPTH = 1024  # length of a chain of responses
 
 responses = Table(
     "responses",
@@ -35,8 +35,8 @@ responses = Table(
     Column("status", short_text(16), nullable=False),
     Column("previous", short_text(64)),
     Column("conversation", short_text(64)),
-    Column("fields", JSON, nullable=False),  # of the response object, without its output
-    Column("deltas", JSON, nullable=False),  # how its output was streamed
+    Column("fields", JSON, nullable=False),  # the response object without its output
+    Column("deltas", JSON, nullable=False),  # the pieces in which the output was streamed
     Column("created_at", Int64, nullable=False),
     Column("expires_at", Int64, nullable=False),
     project_column(),
@@ -45,7 +45,7 @@ responses = Table(
 
 @dataclass(frozen=True)
 class Retention:
-    """For how many `days` a row is kept; beyond `max_rows`, of all projects together, the oldest are deleted."""
+    """A row is kept for `days`; beyond `max_rows`, over all projects, the oldest are deleted."""
 
     days: int
     max_rows: int
@@ -53,7 +53,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """`response`: the object as the API answers it. `deltas`: see `create`."""
+    """`response`: the object as the API returns it. `deltas`: see `create`."""
 
     response: dict[str, Any]
     deltas: list[list[list[int]]]
@@ -72,11 +72,12 @@ class Responses(Scoped):
         deltas: list[list[list[int]]] | None = None,
         kind: str = "response",
     ) -> None:
-        """Stores a response with the items `sent` to it; with `conversation` both become items of that, once it ends.
+        """Store a response with the items `sent` to it; with `conversation`, its input and output are added to that
+        conversation once it ends.
 
-        `deltas`: for each item of the output the pieces in which it was streamed, each as its characters and its
-        tokens with log-probabilities. A response that an earlier try of the same operation stored is replaced,
-        since nobody was answered with it. Raises NotFoundError for a conversation that has been deleted meanwhile.
+        `deltas`: for each output item, the pieces in which it was streamed, each with its characters and its tokens
+        with log-probabilities. A response stored by an earlier attempt of the same operation is replaced, since no
+        client has received it. Raises NotFoundError for a conversation that has been deleted meanwhile.
         """
         conversation = (response.get("conversation") or {}).get("id")
         row: dict[str, Any] = {
@@ -102,16 +103,16 @@ class Responses(Scoped):
             _prune(connection, retention.max_rows)
 
     def start(self, response_id: str) -> None:
-        """One that was queued is generated from now on."""
+        """Mark a queued response as being generated."""
         this = (responses.c.id == response_id) & (responses.c.status == "queued")
         with self._database.write() as connection:
             connection.execute(update(responses).where(this).values(status="in_progress"))
 
     def finish(self, response: Mapping[str, Any], deltas: list[list[list[int]]]) -> bool:
-        """Stores how a response ended that was created unfinished, and announces it to the project's webhooks.
+        """Store the outcome of a response that was created unfinished, and announce it to the project's webhooks.
 
-        False when it had ended or was deleted before. Raises NotFoundError for a conversation that has been deleted
-        meanwhile.
+        Returns False if it had already ended or been deleted. Raises NotFoundError for a conversation that has been
+        deleted meanwhile.
         """
         with self._database.write() as connection:
             this = (responses.c.id == response["id"]) & responses.c.status.not_in(FINAL)
@@ -125,7 +126,7 @@ class Responses(Scoped):
             return True
 
     def _end(self, connection: Connection, response: Mapping[str, Any]) -> None:
-        """Adds what was written; a response that failed or was cancelled leaves nothing in its conversation."""
+        """Add the output; a response that failed or was cancelled adds nothing to its conversation."""
         conversation = (response.get("conversation") or {}).get("id")
         if response.get("status") not in ("completed", "incomplete"):
             conversation = None
@@ -144,16 +145,16 @@ class Responses(Scoped):
             return StoredResponse({**row["fields"], "status": row["status"], "output": written}, row["deltas"])
 
     def input_items(self, response_id: str, *, limit: int, after: str | None, ascending: bool) -> Page[Item]:
-        """Those of its own request. Raises NotFoundError."""
+        """List the items of its own request. Raises NotFoundError."""
         query = select(items).where(items.c.response == response_id, items.c.side == "input")
         with self._database.read() as connection:
             self._row(connection, response_id)
             return fetch_page(connection, query, items, item_of, limit=limit, after=after, ascending=ascending)
 
     def context(self, response_id: str) -> list[Item]:
-        """All items that a request after this response builds on, from the first turn on.
+        """All items that a request following this response builds on, from the first turn on.
 
-        Raises NotFoundError for an unknown response and for one that lacks an earlier one, BadRequestError for one
+        Raises NotFoundError for an unknown response and for one whose predecessor is missing; BadRequestError for one
         that has not ended or is too long.
         """
         with self._database.read() as connection:
@@ -165,10 +166,10 @@ class Responses(Scoped):
             too_long = excess(connection, of_chain)
             if too_long:
                 raise _too_long(too_long)
-            return items_where(connection, of_chain)  # none of them was written before the one before it had ended
+            return items_where(connection, of_chain)  # each was created after the previous one had ended
 
     def ids(self, *, created_after: int | None, created_before: int | None) -> Sequence[str]:
-        """Of responses with an output, the newest first; the times are in Unix seconds."""
+        """The ids of responses with an output, newest first; times are in Unix seconds."""
         query = self._unexpired().where(responses.c.status.in_(("completed", "incomplete")))
         if created_after is not None:
             query = query.where(responses.c.created_at >= created_after)
@@ -179,7 +180,7 @@ class Responses(Scoped):
             return list(connection.scalars(ids))
 
     def prompt(self, response_id: str) -> list[Item]:
-        """The items of its request, after all that it builds on as far as that is kept. Raises NotFoundError."""
+        """The items of its request, after all stored items that it builds on. Raises NotFoundError."""
         with self._database.read() as connection:
             row = self._row(connection, response_id)
             try:
@@ -239,7 +240,7 @@ class Responses(Scoped):
         return row
 
     def _chain(self, connection: Connection, response_id: str) -> list[RowMapping]:
-        """The response and those that it builds on, newest first."""
+        """The response and its predecessors, newest first."""
         chain: list[RowMapping] = []
         previous: str | None = response_id
         while previous is not None:

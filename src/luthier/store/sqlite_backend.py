@@ -17,11 +17,11 @@ from luthier.types import clock
 from luthier.types.errors import LuthierError
 
 _MAX_INTEGRITY_ERRORS = 5
-_BUSY_TIMEOUT_MS = 60_000  # how long a statement waits for another process's lock
+_BUSY_TIMEOUT_MS = 60_000  # how long a statement waits for the lock of another process
 
 
 def is_damaged(error: BaseException | None) -> bool:
-    """Whether SQLite found that the file is no database, or that its pages contradict each other."""
+    """Whether SQLite reported that the file is not a database, or that its pages are inconsistent."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the extension
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -77,7 +77,7 @@ class SQLiteBackend:
         pass
 
     def integrity_errors(self, engine: Engine) -> list[str]:
-        """What SQLite's check of the whole file finds. Reads every page."""
+        """The findings of SQLite's check of the whole file, which reads every page."""
         try:
             with engine.connect() as connection:
                 rows = connection.exec_driver_sql(f"PRAGMA integrity_check({_MAX_INTEGRITY_ERRORS})").scalars().all()
@@ -88,10 +88,10 @@ class SQLiteBackend:
         return [str(row) for row in rows if row != "ok"]
 
     def opened(self) -> None:
-        self._path.chmod(0o600)  # the folder may have been there before, readable by others
+        self._path.chmod(0o600)  # an existing folder may be readable by others
 
     def tidy(self, engine: Engine) -> None:
-        """Moves what the write-ahead log holds into the database file, as far as no reader is in the way."""
+        """Move the write-ahead log into the database file, as far as no reader prevents it."""
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 

@@ -1,4 +1,4 @@
-"""Which errors are faults of disk, database or bucket that pass, as `luthier.types.storage_faults` names them."""
+"""Classifies errors as transient faults of disk, database or bucket, as named in `luthier.types.storage_faults`."""
 
 from sqlalchemy.exc import OperationalError
 
@@ -9,7 +9,7 @@ from luthier.types.storage_faults import FaultKind, StorageFaultError, disk_faul
 
 
 def storage_fault(error: BaseException) -> FaultKind | None:
-    """None for an error that a retry cannot mend, or that is of something else."""
+    """The kind of fault; None for an error that a retry cannot fix, or that has another cause."""
     match error:
         case StorageFaultError():
             return error.kind

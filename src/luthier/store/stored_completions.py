@@ -38,10 +38,10 @@ class StoredCompletions(Scoped):
         self._database = database
 
     def create(self, completion: StoredCompletion, messages: list[StoredMessage], *, days: int, max_rows: int) -> None:
-        """Stores a completion for `days`; beyond `max_rows`, of all projects together, the oldest are deleted.
+        """Store a completion for `days`; beyond `max_rows`, over all projects, the oldest are deleted.
 
-        One that an earlier try of the same operation stored is replaced, since nobody was answered with it. Raises
-        ConflictError when there is another completion with that id.
+        A completion stored by an earlier attempt of the same operation is replaced, since no client has received it.
+        Raises ConflictError if another completion has that id.
         """
         row: dict[str, Any] = {
             "id": completion.id,
@@ -68,7 +68,7 @@ class StoredCompletions(Scoped):
             return connection.execute(this).first() is not None
 
     def count(self) -> int:
-        """Of all projects together, as the limit counts them."""
+        """The number of completions over all projects, as counted by the limit."""
         unexpired = stored_completions.c.expires_at > now()
         with self._database.read() as connection:
             return connection.scalar(select(func.count()).select_from(stored_completions).where(unexpired)) or 0
@@ -81,7 +81,7 @@ class StoredCompletions(Scoped):
     def list(
         self, *, model: str | None, pairs: Mapping[str, str], limit: int, after: str | None, ascending: bool
     ) -> Page[StoredCompletion]:
-        """`model`: an alias, or the snapshot that responses name."""
+        """`model`: an alias, or the snapshot shown in responses."""
         query = self._unexpired().where(with_pairs(stored_completions.c.metadata, pairs))
         if model is not None:
             query = query.where(stored_completions.c.model.in_({model, snapshot(model)}))
@@ -104,7 +104,8 @@ class StoredCompletions(Scoped):
             return _completion(self._row(connection, completion_id))
 
     def delete(self, completion_id: str) -> None:
-        """Raises NotFoundError. An empty row stays until it is pruned, so that it remains valid as a cursor."""
+        """Delete a completion. Raises NotFoundError. An empty row stays until it is pruned, so that it remains valid
+        as a cursor."""
         with self._database.write() as connection:
             this = stored_completions.c.seq == self._row(connection, completion_id)["seq"]
             emptied: dict[str, Any] = {"metadata": {}, "completion": {}, "messages": []}

@@ -1,4 +1,4 @@
-"""What running trainers use and how fast they are, for monitoring: written by workers, read by any server."""
+"""Resource usage and speed of running trainers, for monitoring: written by workers, read by any server."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,9 +21,9 @@ _RUNNING = select(jobs.c.id).where(jobs.c.status == "running")
 
 @dataclass(frozen=True)
 class Usage:
-    """`tokens_per_second`: of training, over the last minute; None at the first step. `resident_bytes`: of all
-    processes of the trainer; None where the system does not tell. `gpu_bytes`: that its first process holds of its GPU;
-    None without one.
+    """`tokens_per_second`: training speed over the last minute; None at the first step. `resident_bytes`: resident
+    memory of all processes of the trainer; None if the system does not report it. `gpu_bytes`: GPU memory of its first
+    process; None without a GPU.
     """
 
     tokens_per_second: float | None
@@ -41,7 +41,7 @@ class TrainerUsage:
             connection.execute(update(trainer_usage).where(trainer_usage.c.job_id == job_id).values(asdict(usage)))
 
     def of_running(self) -> Mapping[str, Usage]:
-        """The last value of each running job that has one, by job id."""
+        """The latest usage of each running job, by job id."""
         running = select(trainer_usage).where(trainer_usage.c.job_id.in_(_RUNNING))
         with self._database.read() as connection:
             rows = connection.execute(running).all()

@@ -1,6 +1,6 @@
 """Uploads: a row each, a row and a blob for each part, and on completion one file of all parts.
 
-An upload ends by one guarded `UPDATE`, so that of two calls that race to end it only one succeeds. Limits on sizes and
+An upload is ended by one guarded `UPDATE`, so that only one of two concurrent calls succeeds. Limits on sizes and
 purposes are the caller's.
 """
 
@@ -57,12 +57,12 @@ parts = Table(
 
 class Uploads(Scoped):
     def __init__(self, database: Database, blobs: Blobs, files: Files) -> None:
-        """`blobs`: of the parts, apart from those of files."""
+        """`blobs`: the blobs of parts, separate from those of files."""
         self._database, self._blobs, self._files = database, blobs, files
 
     @property
     def folder(self) -> Path:
-        """Where a part to be added is received."""
+        """The folder where a new part is received."""
         return self._blobs.folder
 
     def create(self, filename: str, purpose: str, size_bytes: int, *, file_expires_after_s: int | None) -> Upload:
@@ -90,10 +90,10 @@ class Uploads(Scoped):
             return _upload(self._row(connection, upload_id))
 
     def add_part(self, upload_id: str, source: Source, *, max_bytes: int) -> UploadPart:
-        """A part of a source's content, while all parts together have at most `max_bytes`.
+        """Add a part with the content of `source`; all parts together may have at most `max_bytes`.
 
-        Raises NotFoundError, and BadRequestError when the upload is not pending or would be too large; nothing is left
-        behind then.
+        Raises NotFoundError; BadRequestError if the upload is not pending or would be too large. Nothing is left behind
+        in that case.
         """
         self._require_pending(upload_id)
         part_id = new_id("part_")
@@ -115,7 +115,7 @@ class Uploads(Scoped):
         return UploadPart(**values)
 
     def complete(self, upload_id: str, part_ids: Sequence[str], md5: str | None) -> Upload:
-        """Creates the file of these parts, in this order, and completes the upload, in one transaction.
+        """Create the file from these parts, in this order, and complete the upload, in one transaction.
 
         Idempotent: a repeated call gets the same response. Raises NotFoundError and BadRequestError.
         """
@@ -200,7 +200,7 @@ class Uploads(Scoped):
             )
 
     def _join(self, part_ids: Sequence[str], md5: str | None, out: IO[bytes]) -> None:
-        """In chunks, so that memory use does not depend on the size of the file."""
+        """Join the parts in chunks, so that memory use does not depend on the size of the file."""
         digest = hashlib.md5(usedforsecurity=False)
         for part_id in part_ids:
             with self._blobs.local_copy(part_id).open("rb") as part:

@@ -1,7 +1,7 @@
 """Webhook endpoints: a row each, with the secret that signs what is sent there.
 
-Changes announce themselves in their own transaction (`announce`), which puts a message for each endpoint of the project
-that listens into the outbox (`luthier.store.outbox`).
+A change is announced in its own transaction (`announce`), which adds a message for each subscribed endpoint of the
+project to the outbox (`luthier.store.outbox`).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ webhook_endpoints = Table(
     Column("url", LongText, nullable=False),
     Column("event_types", JSON, nullable=False),
     Column("secret", short_text(64), nullable=False),
-    Column("old_secret", short_text(64)),  # signs beside the current one until `old_secret_until`
+    Column("old_secret", short_text(64)),  # also signs, beside the current one, until `old_secret_until`
     Column("old_secret_until", Int64),
     Column("created_at", Int64, nullable=False),
     Column("updated_at", Int64, nullable=False),
@@ -53,7 +53,7 @@ class Webhooks(Scoped):
         self._database = database
 
     def create(self, *, name: str, url: str, event_types: Sequence[EventType]) -> StoredEndpoint:
-        """A new endpoint; the one that an earlier try of the request created.
+        """Create an endpoint, or return the one that an earlier attempt of the same request created.
 
         Raises BadRequestError for a project with too many.
         """
@@ -81,7 +81,7 @@ class Webhooks(Scoped):
             return fetch_page(connection, self._visible(table), table, _endpoint, limit=limit, after=after)
 
     def update(self, endpoint_id: str, **values: Any) -> StoredEndpoint:
-        """Sets name, url or event_types. Messages that wait go to the new URL. Raises NotFoundError."""
+        """Set name, url or event_types. Waiting messages go to the new URL. Raises NotFoundError."""
         if "event_types" in values:
             values["event_types"] = _distinct(values["event_types"])
         with self._database.write() as connection:
@@ -91,7 +91,7 @@ class Webhooks(Scoped):
             return self._find(connection, endpoint_id)
 
     def rotate_secret(self, endpoint_id: str, *, keep_old: bool) -> StoredEndpoint:
-        """A new secret, once for a repeated request; `keep_old`: the old one is valid for another 24 hours.
+        """Set a new secret, only once for a repeated request; `keep_old`: the old one stays valid for another 24 hours.
 
         Raises NotFoundError.
         """
@@ -106,7 +106,7 @@ class Webhooks(Scoped):
             return self._find(connection, endpoint_id)
 
     def delete(self, endpoint_id: str) -> None:
-        """With the messages that wait for it and its log. Raises NotFoundError."""
+        """Delete an endpoint with its waiting messages and its log. Raises NotFoundError."""
         with self._database.write() as connection:
             self._find(connection, endpoint_id)
             drop_destination(connection, endpoint_id)
@@ -126,7 +126,7 @@ class Webhooks(Scoped):
 
 
 def announce(connection: Connection, project: str, event_type: str, subject: str) -> None:
-    """Tells the project's endpoints of a change to `subject`, inside the transaction of that change.
+    """Announce a change of `subject` to the project's endpoints, inside the transaction of that change.
 
     Raises ValidationError for an event type that `luthier.types.webhooks` does not have.
     """
@@ -140,7 +140,7 @@ def announce(connection: Connection, project: str, event_type: str, subject: str
 
 
 def _new_secret() -> str:
-    """24 bytes in base64, as Standard Webhooks has them: letters and digits alone are base64 too."""
+    """24 bytes in base64, as in Standard Webhooks; letters and digits alone are valid base64."""
     return resource_id("whsec_", 32)
 
 

@@ -1,11 +1,11 @@
 """A durable queue: a table whose rows workers lease.
 
-The owner of a lease works on its row. Heartbeats renew a lease; without them it expires, and another worker takes
-over. A change of status is one guarded `UPDATE ... WHERE status IN (...)`, with its event in the same transaction, so
-that of two that race only one succeeds.
+The owner of a lease works on its row. Heartbeats renew a lease; without them it expires, and another worker takes over.
+A change of status is one guarded `UPDATE ... WHERE status IN (...)`, with its event in the same transaction, so only
+one of two concurrent changes succeeds.
 
 A worker that was cut off may not know that its lease has expired. So each claim of a row has a greater number than the
-one before, its fencing token, and what is written for an older claim is refused and counted.
+previous one, its fencing token, and writes for an older claim are refused and counted.
 """
 
 import logging
@@ -21,9 +21,9 @@ from luthier.types.errors import StaleClaimError
 
 _log = logging.getLogger(__name__)
 LEASE_S = 30.0
-_RENEW_AFTER_S = 5.0  # an earlier heartbeat only reads
+_RENEW_AFTER_S = 5.0  # a heartbeat before that only reads
 _MAX_PAUSE_S = 2 * 3600.0  # before a retry
-OWNER_SEPARATOR = "/"  # an owner is a worker's id, this, and which of its lanes
+OWNER_SEPARATOR = "/"  # an owner is a worker's id, this separator, and its lane
 
 OnRow = Callable[[Connection, str], None]
 
@@ -35,7 +35,7 @@ def _no_event(_connection: Connection, _row_id: str) -> None:
 class LeasedTable:
     """The queue over a table with the columns `seq`, `id`, `status`, `owner` and `lease_until`.
 
-    `on_row` of `transition` and `requeue_lost` runs in the transaction of the change, for what belongs with it.
+    `on_row` of `transition` and `requeue_lost` runs in the transaction of the change, for related writes.
     """
 
     _token: int | None = None
@@ -44,7 +44,8 @@ class LeasedTable:
         self._database, self._table, self._columns = database, table, table.c
 
     def holding(self, token: int) -> "LeasedTable":
-        """The same queue for the run of one claim: its writes to a row that was claimed again raise StaleClaimError."""
+        """The same queue for the run of one claim: writing to a row that has been claimed again raises
+        StaleClaimError."""
         guarded = copy(self)
         guarded._token = token
         return guarded
@@ -60,11 +61,11 @@ class LeasedTable:
         exclusive: bool = False,
         **values: Any,
     ) -> RowMapping | None:
-        """Leases the oldest row in one of `statuses` that has no valid lease; None when there is none.
+        """Lease the oldest row in one of `statuses` that has no valid lease; None if there is none.
 
-        `excluding`: ids not to claim, such as those that the caller still works on although their lease expired.
-        `where`: a further condition. `order`: what comes first, where that is not the oldest. `exclusive`: one claim at
-        a time, for a condition about other rows. `values` are set together with the lease.
+        `excluding`: ids not to claim, such as those that the caller still works on although their lease has expired.
+        `where`: a further condition. `order`: the order of claims, by default the oldest first. `exclusive`: allows one
+        claim at a time, for conditions about other rows. `values` are set together with the lease.
         """
         columns = self._columns
         claimable = and_(columns.status.in_(list(statuses)), self.unleased(), columns.id.not_in(list(excluding)))
@@ -85,7 +86,7 @@ class LeasedTable:
             return connection.execute(select(self._table).where(this)).mappings().one()
 
     def heartbeat(self, row_id: str, owner: str, **values: Any) -> str | None:
-        """Renews the lease and sets `values`; the row's status, or None when `owner` no longer holds the lease."""
+        """Renew the lease and set `values`. Returns the row's status, or None if `owner` no longer holds the lease."""
         columns, now = self._columns, self._database.current_time()
         mine = self._owned(row_id, owner)
         with self._database.read() as connection:
@@ -103,19 +104,19 @@ class LeasedTable:
         return str(row.status)
 
     def status(self, row_id: str) -> str | None:
-        """None for a row that does not exist any more."""
+        """The status of a row; None if the row no longer exists."""
         with self._database.read() as connection:
             return connection.scalar(select(self._columns.status).where(self._columns.id == row_id))
 
     def release(self, row_id: str, owner: str, *, retry_after_s: float = 0.0, **values: Any) -> None:
-        """Ends `owner`'s lease and sets `values`; the row can be claimed again, by anyone, after `retry_after_s`."""
+        """End `owner`'s lease and set `values`; any worker can claim the row again after `retry_after_s`."""
         unleased = self._no_lease(retry_after_s)
         with self._database.write(exclusive=False) as connection:
             mine = self._owned(row_id, owner)
             connection.execute(update(self._table).where(mine).values(**unleased, **values))
 
     def release_worker(self, worker_id: str) -> None:
-        """Ends every lease of a worker that is dead."""
+        """End every lease of a dead worker."""
         owned = self._columns.owner.startswith(worker_id + OWNER_SEPARATOR, autoescape=True)
         with self._database.read() as connection:
             if connection.scalar(select(self._columns.id).where(owned).limit(1)) is None:
@@ -136,25 +137,25 @@ class LeasedTable:
         on_row: OnRow = _no_event,
         **values: Any,
     ) -> bool:
-        """Changes the status from one of `allowed` to `to`; False, and nothing changes, for a row in another status.
+        """Change the status from one of `allowed` to `to`; False, and nothing changes, for a row in another status.
 
-        `release`: the lease ends with the old status, and the row can be claimed after `retry_after_s`. `owner`: only
-        while it holds the lease.
+        `release`: also ends the lease, and the row can be claimed after `retry_after_s`. `owner`: changes only while
+        this owner holds the lease.
         """
         guard = and_(self.this(row_id), self._columns.status.in_(list(allowed)))
         if owner is not None:
             guard &= self._columns.owner == owner
         if release:
             values |= self._no_lease(retry_after_s)
-        else:  # a row that waits for its retry has no owner, and nothing to wait for in its new status
+        else:  # a row that waits for a retry has no owner, and no reason to wait in its new status
             columns = self._columns
             values["lease_until"] = case((columns.owner.is_(None), null()), else_=columns.lease_until)
         return self.write(guard, row_id, on_row, status=to, **values)
 
     def write(self, guard: ColumnElement[bool], row_id: str, on_row: OnRow, **values: Any) -> bool:
-        """Sets `values` and runs `on_row` if the row meets `guard`. False, and nothing changes, if it does not.
+        """Set `values` and run `on_row` if the row meets `guard`; False, and nothing changes, if it does not.
 
-        Raises StaleClaimError for a row that was claimed again, where this queue is that of one claim.
+        Raises StaleClaimError for a row that has been claimed again, if this queue belongs to one claim.
         """
         with self._database.write(exclusive=False) as connection:
             if connection.execute(update(self._table).where(guard).values(**values)).rowcount:
@@ -165,7 +166,7 @@ class LeasedTable:
         return False
 
     def refuse(self, row_id: str) -> NoReturn:
-        """Counts a write of an older claim, and raises StaleClaimError."""
+        """Count a write of an older claim, and raise StaleClaimError."""
         _log.warning("a write to %s was refused: another worker has claimed it", row_id)
         counted = update(self._table).where(self._columns.id == row_id)
         with self._database.write(exclusive=False) as connection:
@@ -178,14 +179,14 @@ class LeasedTable:
             return int(connection.scalar(select(func.coalesce(func.sum(self._columns.stale_writes), 0))) or 0)
 
     def this(self, row_id: str) -> ColumnElement[bool]:
-        """The row, as long as the claim of this queue is its newest."""
+        """The condition for the row, as long as the claim of this queue is its newest."""
         this = self._columns.id == row_id
         return this if self._token is None else and_(this, self._columns.fencing_token == self._token)
 
     def requeue_lost(
         self, running: str, queued: str, *, excluding: Collection[str] = (), on_row: OnRow = _no_event, **values: Any
     ) -> Sequence[str]:
-        """Rows in the status `running` without a valid lease return to `queued`; their ids."""
+        """Return rows in the status `running` without a valid lease to `queued`. Returns their ids."""
         columns = self._columns
         lost = and_(columns.status == running, self.unleased(), columns.id.not_in(list(excluding)))
         with self._database.read() as connection:
@@ -205,21 +206,21 @@ class LeasedTable:
         return and_(self.this(row_id), self._columns.owner == owner)
 
     def _no_lease(self, retry_after_s: float) -> dict[str, ColumnElement[float] | None]:
-        """Columns of a row that anyone may claim after `retry_after_s`."""
+        """The column values of a row that any worker may claim after `retry_after_s`."""
         return {"owner": None, "lease_until": self._database.current_time() + retry_after_s if retry_after_s else None}
 
     def _next_token(self) -> dict[str, ColumnElement[int]]:
         return {"fencing_token": self._columns.fencing_token + 1}
 
     def _newest_token(self, row_id: str) -> int:
-        """0 for a row that does not exist any more."""
+        """The newest fencing token of a row; 0 if the row no longer exists."""
         with self._database.read() as connection:
             return connection.scalar(select(self._columns.fencing_token).where(self._columns.id == row_id)) or 0
 
     def unleased(self) -> ColumnElement[bool]:
-        """Without an owner and not waiting to be retried, or with a lease that has expired.
+        """Rows without an owner that are not waiting for a retry, or with an expired lease.
 
-        No retry waits for longer than `_MAX_PAUSE_S`: such a row was written while the clock was ahead.
+        No retry waits longer than `_MAX_PAUSE_S`: a row with a later time was written while the clock was ahead.
         """
         lease_until, now = self._columns.lease_until, self._database.current_time()
         from_future = and_(self._columns.owner.is_(None), lease_until > now + _MAX_PAUSE_S)

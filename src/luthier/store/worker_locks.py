@@ -1,10 +1,10 @@
 """Lock files that distinguish live workers from dead ones.
 
-Each worker of a data folder locks a file of its own while its process lives; the kernel releases the lock however the
-process ends. A lock that can be acquired belongs to a dead worker, whose leases can end before they expire.
+Each worker of a data folder locks its own file while its process lives; the kernel releases the lock however the
+process ends. A lock that can be acquired belongs to a dead worker, whose leases can be ended before they expire.
 
-A shared folder may not pass locks on between machines, so each machine has a folder of its own there, and the leases of
-another machine's workers expire.
+A shared folder may not propagate locks between machines, so each machine has its own subfolder, and the leases of
+another machine's workers have to expire.
 """
 
 import socket
@@ -16,11 +16,12 @@ from filelock import FileLock, Timeout
 from luthier.types.ids import new_id
 
 _SUFFIX = ".lock"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # one for containers and their host, which see each other's locks
+# The same for containers and their host, which see each other's locks
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def machine_id() -> str:
-    """Of this machine since it started; its name where the kernel has no such id."""
+    """The boot id of this machine; its host name if the kernel has no such id."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -33,7 +34,7 @@ class WorkerLocks:
         self._own: dict[str, FileLock] = {}
 
     def register(self) -> str:
-        """The id of a new worker, alive from now on."""
+        """Register a new worker and return its id."""
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
             worker_id = new_id("worker-", 12)
@@ -45,7 +46,7 @@ class WorkerLocks:
             lock.release()
 
     def unregister(self, worker_id: str) -> None:
-        """For a worker that has released its leases."""
+        """Unregister a worker that has released its leases."""
         self._path(worker_id).unlink(missing_ok=True)
         self._own.pop(worker_id).release()
 
@@ -63,7 +64,7 @@ class WorkerLocks:
                 continue
 
     def count_alive(self) -> int:
-        """Workers whose process lives, on this data folder."""
+        """The number of live workers on this data folder."""
         return sum(self._is_alive(path.name.removesuffix(_SUFFIX)) for path in self._folder.glob(f"*{_SUFFIX}"))
 
     def _is_alive(self, worker_id: str) -> bool:

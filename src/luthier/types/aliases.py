@@ -9,14 +9,14 @@ from luthier.types.projects import DEFAULT_PROJECT
 UPSTREAM = "upstream:"
 SEPARATOR = "|"  # between the upstream model, its local successor and the successor's share
 
-# Fine-tuned models' names, of this server and of others. The only aliases with a colon.
+# Names of fine-tuned models, of this server and of others; the only aliases with a colon.
 FINE_TUNED = re.compile(r"ft:[\w./:-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class AliasTarget:
-    """With both, `local` is the successor: it answers once the upstream service no longer has its model, and before
-    that a `share` of the requests, from 0 to 1.
+    """The target of an alias. If both models are set, `local` is the successor: it answers all requests once the
+    upstream service no longer has its model, and before that a `share` (0 to 1) of them.
     """
 
     upstream_model: str | None = None
@@ -40,8 +40,8 @@ def check_alias_name(name: str) -> None:
 
 
 def parse_target(name: str, text: str) -> AliasTarget:
-    """The target of the alias `name`: LOCAL, `upstream:`, `upstream:MODEL`, or one of those two with `|LOCAL`, or with
-    `|LOCAL|0.1`, where LOCAL has a share of the requests.
+    """Parse the target of the alias `name`: LOCAL, `upstream:`, `upstream:MODEL`, or one of the latter two followed by
+    `|LOCAL` or `|LOCAL|0.1`, where LOCAL answers that share of the requests.
 
     Raises:
         ValueError: For a successor that is empty or upstream itself, and for a share that is not from 0 to 1.
@@ -56,7 +56,7 @@ def parse_target(name: str, text: str) -> AliasTarget:
 
 
 def dated_upstream_models(aliases: Mapping[str, str]) -> list[str]:
-    """The upstream models of the settings' aliases whose shutdown date matters: fine-tuned ones, and those with a local
+    """Return the upstream models of `aliases` whose shutdown date matters: fine-tuned ones, and those with a local
     successor.
     """
     targets = [parse_target(project_and_name(entry)[1], target) for entry, target in aliases.items()]

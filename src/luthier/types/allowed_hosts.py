@@ -11,7 +11,7 @@ _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a name or address means this machine only."""
+    """Whether a host name or address refers to this machine only."""
     if host == "localhost":
         return True
     try:
@@ -28,14 +28,14 @@ def _unmapped(address: Address) -> Address:
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """`names`: in lower case; `*.example.com` stands for every name below `example.com`."""
+    """The allowed hosts. `names` are in lower case; `*.example.com` stands for every name below `example.com`."""
 
     names: frozenset[str]
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> "AllowedHosts":
-        """Names, addresses and networks (`10.1.0.0/16`). Raises ValueError for an entry that is none of these."""
+        """Parse names, addresses and networks (`10.1.0.0/16`). Raises ValueError for any other entry."""
         names, networks = set(), []
         for entry in entries:
             try:
@@ -50,7 +50,7 @@ class AllowedHosts:
         return cls(frozenset(names), tuple(networks))
 
     def allows_host(self, host: str) -> bool:
-        """Whether requests may name `host`, a name or an address."""
+        """Whether requests may be sent to `host`, a name or an address."""
         try:
             return self._is_listed(ipaddress.ip_address(host))
         except ValueError:
@@ -60,10 +60,10 @@ class AllowedHosts:
             return name in self.names or not wildcards.isdisjoint(self.names)
 
     def allows_address(self, host: str, address: Address) -> bool:
-        """Whether the allowed `host` may be at `address`.
+        """Whether the allowed `host` may resolve to `address`.
 
-        Public addresses are where a name may point; an address of the server's own machine or network has to be listed,
-        so that whoever controls a name cannot point it there. `localhost` is this machine.
+        A name may resolve to public addresses; an address of the server's own machine or network must be listed, so
+        that whoever controls a name cannot point it there. `localhost` is this machine.
         """
         address = _unmapped(address)
         is_local = host.lower().rstrip(".") == "localhost" and address.is_loopback

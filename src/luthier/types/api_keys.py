@@ -20,7 +20,7 @@ def project_and_key(entry: SecretStr) -> tuple[str | None, str]:
 
 
 def check_keys(entries: Sequence[SecretStr]) -> None:
-    """Raises ValueError, which names an entry by its number."""
+    """Raises ValueError for an invalid entry; the message gives its number, not the key."""
     for number, entry in enumerate(entries, 1):
         project, key = project_and_key(entry)
         if not key:
@@ -30,9 +30,9 @@ def check_keys(entries: Sequence[SecretStr]) -> None:
 
 
 def read_key_file(path: Path) -> list[SecretStr]:
-    """One entry a line; empty lines and those that begin with `#` are skipped.
+    """Read a key file: one entry per line; empty lines and lines that begin with `#` are skipped.
 
-    Raises ValueError for a file that cannot be read, that other users may read, or that holds no key.
+    Raises ValueError for a file that cannot be read, that other users may read, or that contains no key.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)

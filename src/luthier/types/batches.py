@@ -24,7 +24,7 @@ WINDOW_S = 24 * 3600
 
 
 class CreateBatchRequest(Request):
-    """`endpoint`: all of OpenAI's; those in `BATCH_ENDPOINTS` are served, the others rejected by name."""
+    """`endpoint` may be any of OpenAI's; those in `BATCH_ENDPOINTS` are served, the others rejected by name."""
 
     input_file_id: Annotated[str, Field(min_length=1, max_length=256)]
     endpoint: Literal[

@@ -58,7 +58,7 @@ class Message(Request):
     @field_validator("content", mode="before")
     @classmethod
     def _drop_message_fields(cls, content: Any, info: ValidationInfo) -> Any:
-        """OpenAI's Agents SDK for JavaScript sends an answer back as a part with fields of its message."""
+        """Drop message fields from a content part: OpenAI's Agents SDK for JavaScript sends an answer back that way."""
         if info.data.get("role") != "assistant" or not isinstance(content, list):
             return content
         return [
@@ -169,10 +169,11 @@ class CreateChatCompletionRequest(Request):
     prompt_cache_options: dict[str, Any] | None = None
     service_tier: str | None = None
     prediction: Prediction | None = None
-    # Variables of the base model's chat template, such as `enable_thinking`; not OpenAI's, as other servers have it.
+    # Variables of the base model's chat template, such as `enable_thinking`; not part of OpenAI's API, but common to
+    # other servers.
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: ReasoningEffort | None = None
-    # Only the value that is supported; None where there is no such value.
+    # The only supported value of each parameter; None if no value is supported.
     modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     verbosity: Literal["medium"] | None = None
     audio: None = None

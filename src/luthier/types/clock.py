@@ -1,17 +1,17 @@
-"""The clock by which things expire: the system's, without the jumps that do not last.
+"""The clock for expiry: the system clock, without jumps that do not last.
 
 A system clock that is set two days ahead, and back a minute later, must not end uploads, batches and leases for good.
-So time goes on as it elapses, and a jump of the system's clock is followed once it has lasted an hour. Time in which
-the machine is suspended elapses too. A process that starts takes the system's time as it is.
+So this clock advances with elapsed time, and follows a jump of the system clock only once it has lasted an hour. Time
+during which the machine is suspended counts as elapsed. A new process starts with the current system time.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-_TOLERANCE_S = 60.0  # what time servers correct is followed at once
+_TOLERANCE_S = 60.0  # small corrections, as by time servers, are followed at once
 SETTLED_S = 3600.0
-_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # elapses while the machine is suspended, too
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # also advances while the machine is suspended
 
 
 class Clock:

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from luthier.types import clock
 
-# OpenAI's steps; what a step between none and max means is up to the model.
+# OpenAI's levels; the model determines what a level between none and max means.
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 

@@ -1,4 +1,4 @@
-"""Response body of errors. Apart from the errors themselves, which are also raised where pydantic is not loaded."""
+"""Response body of errors; separate from the exceptions, which are also raised where pydantic is not loaded."""
 
 from luthier.types.common import Response
 

@@ -1,21 +1,11 @@
 """The error tree: every error that a client or user may see.
 
-    LuthierError
-    ├── APIError                  answered over HTTP with OpenAI's four-key body
-    │   ├── BadRequestError       400
-    │   ├── AuthenticationError   401
-    │   ├── PermissionDeniedError 403
-    │   ├── NotFoundError         404
-    │   ├── ConflictError         409
-    │   ├── PayloadTooLargeError  413
-    │   ├── CorruptDataError      500
-    │   ├── InsufficientStorageError 507
-    │   ├── RateLimitError        429
-    │   └── UnavailableError      503
-    ├── JobError                  ends a fine-tuning job as `failed`, with code, message and param
-    ├── BaseModelError            a base model cannot be found, fetched or loaded
-    ├── ExportError               a fine-tuned model cannot be taken out, or an adapter taken in
-    └── RenderError               an example or a request cannot be turned into tokens
+LuthierError ├── APIError answered over HTTP with OpenAI's four-key body │ ├── BadRequestError 400 │ ├──
+AuthenticationError 401 │ ├── PermissionDeniedError 403 │ ├── NotFoundError 404 │ ├── ConflictError 409 │ ├──
+PayloadTooLargeError 413 │ ├── CorruptDataError 500 │ ├── InsufficientStorageError 507 │ ├── RateLimitError 429 │ └──
+UnavailableError 503 ├── JobError ends a fine-tuning job as `failed`, with code, message and param ├── BaseModelError a
+base model cannot be found, fetched or loaded ├── ExportError a fine-tuned model cannot be exported, or an adapter
+imported └── RenderError an example or a request cannot be turned into tokens
 
     FutureWarning
     └── RenamedSettingWarning     a setting given under its former name, which still works
@@ -50,8 +40,8 @@ class APIError(LuthierError):
         self.message, self.param, self.code, self.headers = message, param, code, headers or {}
 
     def body(self) -> dict[str, Any]:
-        """The response body. OpenAI's schema requires all four keys. Half characters, which UTF-8 cannot encode, come
-        from texts that the message quotes.
+        """The response body. OpenAI's schema requires all four keys. Lone surrogates, which UTF-8 cannot encode, are
+        replaced; they come from texts that the message quotes.
         """
         message, param = (text and text.encode(errors="replace").decode() for text in (self.message, self.param))
         return {"error": {"message": message, "type": self.type, "param": param, "code": self.code}}
@@ -88,14 +78,14 @@ class PayloadTooLargeError(APIError):
 
 
 class CorruptDataError(APIError):
-    """Content on the server's disk is not what was written; a retry cannot succeed."""
+    """Content on the server's disk differs from what was written; a retry cannot succeed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="corrupt_data", headers={"x-should-retry": "false"})
 
 
 class InsufficientStorageError(APIError):
-    """Status 507: a retry succeeds only once somebody has made room."""
+    """Status 507: a retry succeeds only after somebody has freed space."""
 
     status, type = 507, "server_error"
 
@@ -120,7 +110,7 @@ class JobError(LuthierError):
 
 
 class StaleClaimError(LuthierError):
-    """A worker wrote to a row that another worker has claimed since; nothing was written."""
+    """A worker tried to write to a row that another worker has claimed since; nothing was written."""
 
     def __init__(self, row_id: str) -> None:
         super().__init__(f"{row_id} was claimed by another worker")
@@ -131,7 +121,7 @@ class BaseModelError(LuthierError):
 
 
 class ExportError(LuthierError):
-    """A fine-tuned model cannot be exported as asked, or an adapter from elsewhere cannot be taken in."""
+    """A fine-tuned model cannot be exported as requested, or an adapter from elsewhere cannot be imported."""
 
 
 class RenamedSettingWarning(FutureWarning):
@@ -143,5 +133,6 @@ class RenderError(LuthierError):
 
 
 def without_path(error: Exception, folder: Path) -> str:
-    """The text of an error about a model's folder, which a client may see, with the folder's name for its path."""
+    """Return the text of an error about a model's folder with the path replaced by the folder's name, so that
+    clients may see it."""
     return str(error).replace(str(folder), folder.name)

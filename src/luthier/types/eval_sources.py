@@ -14,7 +14,7 @@ from luthier.types.responses import FunctionTool, TextOptions
 
 MAX_ITEMS = 10_000  # of one run
 MAX_ITEM_BYTES = 1024 * 1024  # of one item with its sample, as JSON
-MAX_CONTENT_BYTES = 2 * 1024 * 1024  # of items that a request holds itself; a file may have more
+MAX_CONTENT_BYTES = 2 * 1024 * 1024  # of items within a request; a file may have more
 MAX_RUN_BYTES = 64 * 1024 * 1024  # of all items of a run
 
 _Name = Annotated[str, Field(min_length=1)]
@@ -22,7 +22,7 @@ _Time = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class DataRow(Request):
-    """A line of a file, or an entry of `content`. `sample`: an answer that was made elsewhere, to be graded."""
+    """A line of a file, or an entry of `content`. `sample`: an answer generated elsewhere, to be graded."""
 
     item: dict[str, Any]
     sample: dict[str, Any] | None = None
@@ -110,14 +110,15 @@ class ResponsesSampling(_Sampling):
 
 
 class JsonlDataSource(Request):
-    """Items that are graded as they are, with the sample that each may have."""
+    """Items that are graded without sampling, each with an optional sample."""
 
     type: Literal["jsonl"]
     source: Annotated[FileContent | FileId, Field(discriminator="type")]
 
 
 class CompletionsDataSource(Request):
-    """With `model`, it answers each item in a chat completion; without, what the source has is graded."""
+    """With `model`, that model answers each item in a chat completion; without it, the answers of the source are
+    graded."""
 
     type: Literal["completions"]
     source: Annotated[FileContent | FileId | StoredCompletionsSource, Field(discriminator="type")]
@@ -127,7 +128,7 @@ class CompletionsDataSource(Request):
 
 
 class ResponsesDataSource(Request):
-    """With `model`, it answers each item in a response; without, what the source has is graded."""
+    """With `model`, that model answers each item in a response; without it, the answers of the source are graded."""
 
     type: Literal["responses"]
     source: Annotated[FileContent | FileId | ResponsesSource, Field(discriminator="type")]
@@ -141,5 +142,5 @@ DataSource = Annotated[JsonlDataSource | SampledDataSource, Field(discriminator=
 
 
 def model_of(data_source: DataSource) -> str | None:
-    """The model that is sampled; None where answers are graded that are there already."""
+    """The model that is sampled; None if existing answers are graded."""
     return None if isinstance(data_source, JsonlDataSource) else data_source.model

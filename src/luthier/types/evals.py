@@ -26,7 +26,7 @@ class CustomConfig(Request):
 
 
 class LogsConfig(Request):
-    """Items are stored chat completions or responses; `metadata`: pairs that those of every run have."""
+    """Items are stored chat completions or responses; `metadata` selects the same ones in every run."""
 
     type: Literal["logs", "stored_completions"]
     metadata: Metadata | None = None
@@ -61,7 +61,7 @@ class DataSourceConfig(Response):
 
 
 class Eval(Response):
-    """`testing_criteria`: as they were sent, each with an `id`, by which results name it."""
+    """An eval. `testing_criteria` are returned as sent, each with an `id`, which results refer to."""
 
     id: str
     object: Literal["eval"] = "eval"
@@ -93,7 +93,7 @@ class ResultCounts(Response):
 
 
 class ModelUsage(Response):
-    """Tokens of one model: of the one that is sampled, or of one that grades."""
+    """Tokens used by one model: the sampled model, or a model that grades."""
 
     model_name: str
     invocation_count: int = 0
@@ -162,7 +162,7 @@ class SampleMessage(Response):
 
 
 class OutputSample(Response):
-    """What a model was sent and what it answered. Without sampling, the answer that the data source has."""
+    """The input and the answer of a model. Without sampling, the answer in the data source."""
 
     input: list[SampleMessage] = Field(default_factory=list)
     output: list[SampleMessage] = Field(default_factory=list)
@@ -177,7 +177,8 @@ class OutputSample(Response):
 
 
 class CriterionResult(Response):
-    """`name`: the id of the criterion. `sample`: what the model that graded answered; null for other graders."""
+    """The result of one criterion. `name`: the id of the criterion. `sample`: the answer of the grading model; null
+    for other graders."""
 
     name: str
     type: str
@@ -203,7 +204,7 @@ class OutputItem(Response):
 
 
 class GradeRequest(Request):
-    """`sample`: an answer with `output_text`, `output_tools` or `choices`; absent where the item has none."""
+    """`sample`: an answer with `output_text`, `output_tools` or `choices`; absent if the item has none."""
 
     criterion: SubGrader
     item: dict[str, Any]

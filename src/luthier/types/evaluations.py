@@ -1,4 +1,4 @@
-"""Evaluations of models on held-out examples: an API of Luthier's own."""
+"""Evaluations of models on held-out examples: an API specific to Luthier."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,5 @@
-"""What Luthier's own routes say of a training file: its examples, with what is trained of them, and its estimate."""
+"""Responses of Luthier's own routes about a training file: its examples with their trained segments, and its
+estimate."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,11 +17,11 @@ class Segment(Response):
 
 
 class ExampleView(Response):
-    """A line of a file that is not blank.
+    """A non-blank line of a file.
 
-    `example`: its JSON value, null for a line that is none, and then `raw` is its text. `segments`: the conversation
-    as the base model reads it, of a preference pair the preferred answer first; null where it cannot be rendered, and
-    then `problem` says why.
+    `example`: its JSON value; null for an invalid line, whose text is in `raw`. `segments`: the conversation as
+    rendered for the base model, for a preference pair with the preferred answer first; null if it cannot be rendered,
+    with the reason in `problem`.
     """
 
     line: int
@@ -41,7 +42,8 @@ class ExamplePage(Response):
 
 
 class FileEstimate(Response):
-    """`tokens` of one epoch, by the base model's tokenizer. `seconds`: null until a rate was measured here.
+    """`tokens`: of one epoch, counted with the base model's tokenizer. `seconds`: null until a rate has been measured
+    here.
 
     `faulty`: lines with errors, at most a hundred of each kind counted.
 
@@ -81,7 +83,7 @@ class FileSplit(Response):
 class FileRepair(Response):
     """`file`: a copy without errors; null for a preview, and where no line is left. `examples`: lines of the copy.
 
-    `repairs`: the first of each kind, with the line before and after and the names of its faults.
+    `repairs`: the first of each kind, with the line before and after and the codes of its findings.
     """
 
     object: Literal["luthier.file.repair"] = "luthier.file.repair"

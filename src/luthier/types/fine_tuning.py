@@ -27,7 +27,7 @@ class Hyperparameters(Request):
     @field_validator("*", mode="before")
     @classmethod
     def _accept_integral_float(cls, value: Any) -> Any:
-        """JSON has one number type: 2.0 is an integer."""
+        """Accept floats such as 2.0 as integers, since JSON has only one number type."""
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

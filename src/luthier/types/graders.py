@@ -28,7 +28,7 @@ Metric = Literal[
 
 
 def _normalize_operation(value: Any) -> Any:
-    """OpenAI's guide writes `neq` where its specification has `ne`."""
+    """Replace `neq`, the spelling in OpenAI's guide, by `ne`, that of its specification."""
     return "ne" if value == "neq" else value
 
 
@@ -92,14 +92,14 @@ _ROLES = ("user", "assistant", "system", "developer")
 
 
 def _check_role(role: str) -> str:
-    """OpenAI's schema has any text here and its models take these."""
+    """Check the role: OpenAI's schema allows any text, but its models accept only these roles."""
     if role not in _ROLES:
         raise ValueError(f"a role is one of {', '.join(_ROLES)}")
     return role
 
 
 class EvalItem(Request):
-    """A message to the model that grades; its text may hold templates."""
+    """A message to the grading model; its text may contain templates."""
 
     role: Annotated[str, AfterValidator(_check_role)]
     content: Part | list[Part]

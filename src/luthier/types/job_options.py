@@ -29,7 +29,7 @@ class JobOptions:
 
     `targets`: `all-linear`, `attention`, `mlp`, or comma-separated layer names. `validate_at`: fractions of the total
     steps after which the full validation loss is measured, in addition to the ends of epochs. `early_stopping`: the
-    patience, so many of these measurements in a row without a new lowest loss end the training.
+    patience, that is, the number of consecutive measurements without a new lowest loss that ends training.
     """
 
     rank: int | None = None
@@ -73,7 +73,7 @@ def parse(metadata: Mapping[str, str] | None) -> JobOptions:
 
 
 def priority(metadata: Mapping[str, str] | None) -> int:
-    """Of a job in the queue: higher ones start first. 0 unless the metadata say otherwise."""
+    """The priority of a job in the queue: higher ones start first. 0 unless set in the metadata."""
     return _priority((metadata or {}).get(PRIORITY, "")) or 0
 
 

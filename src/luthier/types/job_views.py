@@ -1,4 +1,4 @@
-"""What Luthier's own routes say of a job beyond OpenAI's object: progress, place in the queue, curves."""
+"""Responses of Luthier's own routes about a job, beyond OpenAI's object: progress, place in the queue, curves."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ QueueReason = Literal["no_worker", "validating", "jobs_ahead", "next"]
 class QueuePlace(Response):
     """`ahead`: jobs that run or start before this one. `estimated_start`: Unix seconds, null where unknown.
 
-    `reason`: what the job waits for: no worker runs on the data folder, a worker checks its files, other jobs come
+    `reason`: why the job waits: no worker runs on the data folder, a worker is checking its files, other jobs come
     first, or it starts next. `jobs_ahead`: the ids of the first of those that belong to the caller's project.
     """
 
@@ -40,8 +40,8 @@ class SetPriorityRequest(Request):
 
 
 class JobView(Response):
-    """`name`: the one that a person gave the job later, null before. `base`: the name of the weights that are trained,
-    as `x-luthier-served-by` has it. `failure`: why the job failed, in the language of the request.
+    """`name`: set by a user later, null before. `base`: the name of the trained weights, as in `x-luthier-served-by`.
+    `failure`: why the job failed, in the language of the request.
     """
 
     id: str
@@ -82,7 +82,7 @@ class JobUpdates(Response):
 
 
 class UpdateJobRequest(Request):
-    """`name`: null takes the name away."""
+    """`name`: null removes the name."""
 
     name: Annotated[str, Field(min_length=1, max_length=120)] | None
 
@@ -97,7 +97,8 @@ class JobDeleted(Response):
 
 
 class JobGroup(Response):
-    """`value`: of the metadata's key, null for jobs without it. `by_status`: the number of jobs by status."""
+    """`value`: the value of the metadata key; null for jobs without the key. `by_status`: the number of jobs by
+    status."""
 
     value: str | None
     jobs: int
@@ -105,7 +106,8 @@ class JobGroup(Response):
 
 
 class JobGroups(Response):
-    """`keys`: those of the metadata of all jobs. `data`: groups of the values of `by`, the newest job first."""
+    """`keys`: all metadata keys of jobs. `data`: the groups by the values of the key `by`, the one with the newest
+    job first."""
 
     object: Literal["luthier.job.groups"] = "luthier.job.groups"
     by: str | None

@@ -14,7 +14,8 @@ _Limit = Annotated[int, Field(ge=1, le=_MAX_LIMIT)]
 
 class CreateKeyRequest(Request):
     """`project`: null for the whole organization. `expires_in_s`: at most ten years; null for a key that does not
-    expire. `max_jobs`: unfinished jobs at a time; `max_bytes`: of the files that the key has uploaded; null: no limit.
+    expire. `max_jobs`: limit of unfinished jobs at a time; `max_bytes`: limit of the total size of files that the key
+    has uploaded; null: no limit.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -28,7 +29,7 @@ class CreateKeyRequest(Request):
 
 
 class ManagedKey(Response):
-    """`hint`: the key's last characters. `status`: whether requests with it are answered now."""
+    """`hint`: the key's last characters. `status`: whether the key is currently accepted."""
 
     id: str
     object: Literal["luthier.api_key"] = "luthier.api_key"
@@ -53,14 +54,15 @@ class ManagedKeyWithSecret(ManagedKey):
 
 
 class CreatedKey(ManagedKeyWithSecret):
-    """`is_first`: of those that the server manages; one whose settings name no key answers nobody without one now."""
+    """`is_first`: whether this is the server's first managed key. A server without keys in its settings then stops
+    accepting requests without a key."""
 
     is_first: bool
 
 
 class RevokedKey(ManagedKey):
-    """`is_last`: of those that the server manages; one whose settings name no key, and that only its own machine
-    reaches, answers everybody there now.
+    """`is_last`: whether this was the server's last managed key. A server without keys in its settings that only its
+    own machine can reach then accepts every request from there.
     """
 
     is_last: bool

@@ -1,4 +1,4 @@
-"""What Luthier's own routes say of a fine-tuned model: where it comes from, and its exports."""
+"""Responses of Luthier's own routes about a fine-tuned model: its lineage and its exports."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ BASE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}$"
 
 
 class ModelLineage(Response):
-    """Data, base, parents, settings and code of a model; what is not known is null."""
+    """Data, base, parents, settings and code of a model; unknown values are null."""
 
     object: Literal["model.lineage"] = "model.lineage"
     model: str
@@ -26,7 +26,7 @@ class ModelLineage(Response):
 
 
 class AbilityView(Response):
-    """One ability for people: `name` and `text` in the language that was asked for."""
+    """One ability, for display: `name` and `text` are in the requested language."""
 
     code: str
     name: str
@@ -34,7 +34,8 @@ class AbilityView(Response):
 
 
 class ModelAbilities(Response):
-    """What the base model that a name stands for can do; `unusable`: why it can be neither trained nor served."""
+    """The abilities of the base model behind a name; `unusable`: the reason why it can be neither trained nor
+    served."""
 
     object: Literal["luthier.model.abilities"] = "luthier.model.abilities"
     model: str
@@ -45,9 +46,9 @@ class ModelAbilities(Response):
 
 
 class CreateExportRequest(Request):
-    """`to`: as `luthier export --to` has it, such as `peft` or `gguf:q8_0,q4_0`.
+    """`to`: as in `luthier export --to`, such as `peft` or `gguf:q8_0,q4_0`.
 
-    `base_id`: for `peft`, the id on a hub of a base model that is known on the server's machine alone.
+    `base_id`: for `peft`, the hub id of a base model whose name only the server's machine knows.
     """
 
     to: Annotated[str, Field(pattern=EXPORT_TARGET)]
@@ -55,18 +56,19 @@ class CreateExportRequest(Request):
 
 
 class ExportStage(Response):
-    """`name` of the artefact that is written or verified, such as `peft` or `q8_0`."""
+    """`name`: the artefact that is being written or verified, such as `peft` or `q8_0`."""
 
     stage: Literal["writing", "verifying"]
     name: str
 
 
 class ModelExport(Response):
-    """`bytes`: of the files, null until they are there.
+    """`bytes`: total size of the files; null until they exist.
 
-    `stage`: what a running export does, with the artefact that it does it to. `artefacts`: what was verified of each,
-    as `luthier export --json` has it; `trained_exact`: the examples that the fine-tuned model answers word for word.
-    `error`: why it failed, or what was not kept of one that succeeded, in the words of `luthier export`.
+    `stage`: the current stage of a running export, with its artefact. `artefacts`: the verification results, as in
+    `luthier export --json`; `trained_exact`: the number of examples that the fine-tuned model answers word for word.
+    `error`: why the export failed, or which artefacts of a successful one were deleted, in the words of `luthier
+    export`.
     """
 
     id: str

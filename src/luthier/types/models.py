@@ -6,7 +6,7 @@ from luthier.types.common import Response
 
 
 class Model(Response):
-    """`root`: the base model of a fine-tuned model; `parent`: the model that its job named.
+    """`root`: the base model of a fine-tuned model; `parent`: the model given in its job.
 
     `tools`: the tool definitions of its training, only sent when a single model is retrieved. `source`: the hub id of
     a pulled base model.

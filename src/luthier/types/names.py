@@ -1,6 +1,6 @@
 """Model names in OpenAI's format: dated snapshots, fine-tuned models, checkpoints.
 
-The weights behind a name are the settings' (`base`, `aliases`).
+The settings `base` and `aliases` determine the weights behind a name.
 """
 
 import re
@@ -39,7 +39,7 @@ def snapshot(name: str) -> str:
 
 
 def completes_text(model: str) -> bool:
-    """Whether it is a model for text completion, or was fine-tuned from one."""
+    """Whether `model` is a text completion model, or was fine-tuned from one."""
     return (model.split(":")[1] if model.startswith("ft:") else model) in COMPLETION_NAMES
 
 
@@ -53,5 +53,5 @@ def fine_tuned_name(base: str, organization: str, suffix: str | None) -> str:
 
 
 def checkpoint_name(base: str, organization: str, suffix: str | None, step: int) -> str:
-    """A new name for the checkpoint after `step`, with a random part of its own, as at OpenAI."""
+    """A new name for the checkpoint after `step`, with its own random part, as at OpenAI."""
     return f"{fine_tuned_name(base, organization, suffix)}:ckpt-step-{step}"

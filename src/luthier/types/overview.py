@@ -1,4 +1,4 @@
-"""What Luthier's own routes say of the server itself, and of a migration from a hosted account."""
+"""Responses of Luthier's own routes about the server itself, and about a migration from a hosted account."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ class CallerView(Response):
 class ServerOverview(Response):
     """`workers`: processes that claim work from the data folder. `device`, `precision`: as set, `auto` included.
 
-    `aliases`: those of the settings that the caller's project has, with what they stand for.
+    `aliases`: those of the settings that apply to the caller's project, with their targets.
     """
 
     object: Literal["luthier.server"] = "luthier.server"
@@ -33,10 +33,10 @@ class ServerOverview(Response):
 
 
 class RecordedModel(Response):
-    """A fine-tuned model of the old account, as it was recorded; what is not known is null.
+    """A fine-tuned model of the old account, as recorded; unknown values are null.
 
-    `shutdown_date`: YYYY-MM-DD. `files`: whether its training file was recorded. `answered` of `questions`: answers
-    that were recorded.
+    `shutdown_date`: YYYY-MM-DD. `files`: whether its training file was recorded. `answered` of `questions`: the number
+    of recorded answers.
     """
 
     model: str
@@ -50,8 +50,8 @@ class RecordedModel(Response):
 class MigratedModel(RecordedModel):
     """`days_left`: until the shutdown date, negative afterwards.
 
-    `job`: the newest job that trains a successor, with its `status`; `successor`: the model that it left. `switched`:
-    whether the old name is answered here, in part or whole, by `share`.
+    `job`: the newest job that trains a successor, with its `status`; `successor`: the model that it produced.
+    `switched`: whether requests for the old name are answered here, completely or by `share`.
     """
 
     days_left: int | None
@@ -63,7 +63,8 @@ class MigratedModel(RecordedModel):
 
 
 class MigrationOverview(Response):
-    """`recorded`: whether the server's settings name a recording; then `data` has its models, the first to end first.
+    """`recorded`: whether the setting `recording` is set; `data` then has the recorded models, the first to be shut
+    down first.
 
     `updated_at`: of the recording, ISO 8601.
     """

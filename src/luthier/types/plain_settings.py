@@ -18,8 +18,8 @@ def config_path() -> Path:
 
 
 def base_and_cache() -> tuple[str, Path] | None:
-    """Both settings by the environment and their defaults; None where there is a config file, which must be validated
-    as a whole.
+    """Both settings from the environment or their defaults; None if there is a config file, which must be validated as
+    a whole.
     """
     if config_path().exists():
         return None

@@ -1,6 +1,6 @@
-"""Items of the Responses API and of conversations: what a client may send, and what a model writes.
+"""Items of the Responses API and of conversations: those that a client may send, and those that a model writes.
 
-Every item that a server of text and function calls can meet is read. Any other type is refused by its name.
+All items that occur with text and function calls are accepted. Any other type is rejected by name.
 """
 
 from typing import Annotated, Any, Literal
@@ -76,7 +76,7 @@ class InputCallOutput(Request):
 
 
 class InputReasoning(Request):
-    """Read and not rendered: no model here is trained on the reasoning of earlier turns."""
+    """Accepted but not rendered: no model here is trained on the reasoning of earlier turns."""
 
     type: Literal["reasoning"]
     id: str | None = None
@@ -101,7 +101,7 @@ class InputCompaction(Request):
 
 
 def _with_type(item: Any) -> Any:
-    """Messages and references may be sent without their type."""
+    """Add the type to messages and references, which may be sent without it."""
     if not isinstance(item, dict) or item.get("type") is not None:
         return item
     if "role" in item:

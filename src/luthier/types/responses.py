@@ -10,13 +10,13 @@ from pydantic import Field
 from luthier.types.common import Metadata, ReasoningEffort, Request, Response
 from luthier.types.response_items import Compaction, InputItem, OutputItem
 
-MAX_INPUT_ITEMS = 2048  # of one request, and of all that a request builds on
-MAX_CONTEXT_BYTES = 16 * 1024 * 1024  # of all that a request builds on, as it is stored
+MAX_INPUT_ITEMS = 2048  # of one request, and of everything that a request builds on
+MAX_CONTEXT_BYTES = 16 * 1024 * 1024  # of everything that a request builds on, as stored
 
 ResponseStatus = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
 FINAL: tuple[ResponseStatus, ...] = ("completed", "failed", "cancelled", "incomplete")
 LOGPROBS = "message.output_text.logprobs"
-# Those of tools that are not here have nothing to add, and clients send them with every request.
+# Those of unsupported tools have no effect, but clients send them with every request.
 Include = Literal[
     "file_search_call.results",
     "web_search_call.results",
@@ -75,7 +75,7 @@ class TextOptions(Request):
 
 
 class ReasoningOptions(Request):
-    """Summaries may be asked for and are not written."""
+    """Summaries may be requested but are not written."""
 
     effort: ReasoningEffort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
@@ -89,7 +89,7 @@ class ConversationReference(Request):
 
 
 class PromptRequest(Request):
-    """What decides a prompt: shared by responses and the counting of their tokens."""
+    """The parameters that determine a prompt: shared by responses and the counting of their tokens."""
 
     model: Annotated[str, Field(min_length=1)]
     input: str | Annotated[list[InputItem], Field(fail_fast=True, max_length=MAX_INPUT_ITEMS)] | None = None
@@ -117,7 +117,7 @@ class StreamOptions(Request):
 
 
 class BackgroundOptions(Request):
-    """Work begins at once, which is soon enough for every window."""
+    """Work begins immediately, which satisfies every completion window."""
 
     completion_window: Literal["soonest", "2h", "8h"] | None = None
     continuation_id: None = None
@@ -198,7 +198,7 @@ class ResponseConversation(Response):
 
 
 class ResponseObject(Response):
-    """A response, at any time from `queued` on; `output` has the items that are complete."""
+    """A response in any state from `queued` on; `output` has the complete items."""
 
     id: str
     object: Literal["response"] = "response"
@@ -253,7 +253,7 @@ class TokenCount(Response):
 
 
 class CompactedResponse(Response):
-    """`output`: one item that stands for all items that were sent."""
+    """`output`: one item that stands for all items of the request."""
 
     id: str
     object: Literal["response.compaction"] = "response.compaction"

@@ -1,4 +1,4 @@
-"""Where settings come from, besides keyword arguments: environment variables and the config file."""
+"""Sources of settings besides keyword arguments: environment variables and the config file."""
 
 from pydantic_settings import (
     BaseSettings,
