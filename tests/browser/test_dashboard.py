@@ -50,13 +50,13 @@ def test_the_whole_loop_by_clicking(visit: Visit, tmp_path: Path) -> None:
 
 
 def test_a_curve_grows_while_it_is_watched(visit: Visit, api: OpenAI, tmp_path: Path) -> None:
-    """A long job: its place while it waits, its steps, pause, resume and cancel."""
+    """A job that does not end by itself meanwhile: its place while it waits, its steps, pause, resume and cancel."""
     running = create_job(
-        api, jsonl(tmp_path, *EXAMPLES), suffix="long", hyperparameters={"n_epochs": 50, "batch_size": 1}
+        api, jsonl(tmp_path, *EXAMPLES * 10), suffix="long", hyperparameters={"n_epochs": 50, "batch_size": 1}
     )
     waiting = create_job(api, jsonl(tmp_path, *EXAMPLES), suffix="waiting")
     page = visit.open(f"job/{running}")
-    steps = page.get_by_text(re.compile(r"Step \d+ of 1200"))
+    steps = page.get_by_text(re.compile(r"Step \d+ of 12000"))
     expect(steps).to_be_visible()
     first = steps.inner_text()
     expect(steps).not_to_have_text(first)
