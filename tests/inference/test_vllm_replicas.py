@@ -79,14 +79,12 @@ def test_another_replica_answers_while_one_is_gone(
     """A server that is absent at the start, answers, and is gone again."""
     monkeypatch.setattr(replicas, "_PROBE_S", 0.05)
     absent = StandIn(str(tiny_base), servers[0].engine)
-    listener = _server(absent, 0)
-    port = listener.server_address[1]
-    listener.server_close()
-    with _engine(tiny_base, servers[0].url, f"http://127.0.0.1:{port}") as engine:
+    listener = _server(absent, 0, is_up=False)
+    with _engine(tiny_base, servers[0].url, f"http://127.0.0.1:{listener.server_port}") as engine:
         assert len(ids(engine, prompt, max_tokens=1)) == 1
         second = engine._pool.replicas[1]
         assert not second.is_up
-        listener = _server(absent, port)
+        listener.server_activate()
         threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         _until(lambda: second.is_up)
         engine._pool.replicas[0].running += 1  # so that the next request goes to the second

@@ -45,12 +45,17 @@ def running(base: Path, engine: Any, key: str = "") -> Iterator[StandIn]:
             engine.close()
 
 
-def _server(stand_in: StandIn, port: int) -> ThreadingHTTPServer:
+def _server(stand_in: StandIn, port: int, *, is_up: bool = True) -> ThreadingHTTPServer:
+    """Without `is_up` its port is taken, and refuses connections until `server_activate`."""
+
     class Handler(_Handler):
         state = stand_in
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
     server.daemon_threads = True
+    server.server_bind()
+    if is_up:
+        server.server_activate()
     return server
 
 
