@@ -34,7 +34,11 @@ function route() {
 function useRoute() {
   const [current, setCurrent] = useState(route());
   useEffect(() => {
-    const follow = () => { setCurrent(route()); window.scrollTo(0, 0); };
+    const follow = () => {
+      setCurrent(route());
+      window.scrollTo(0, 0);
+      document.getElementById("content")?.focus({ preventScroll: true });  // the link that was followed may be gone
+    };
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);

@@ -21,7 +21,7 @@ export function Histogram({ values }) {
 }
 
 /** @param {{ finding: any }} props */
-export const Finding = ({ finding }) => html`<div class=${`finding ${finding.severity}`}><strong>${finding.text}</strong> ${finding.remedy}</div>`;
+export const Finding = ({ finding }) => html`<div class=${`finding ${finding.severity}`}><strong>${finding.text}</strong><div>${finding.remedy}</div></div>`;
 
 /** @param {{ report: any }} props */
 export function ReportSummary({ report }) {
@@ -31,7 +31,7 @@ export function ReportSummary({ report }) {
   const n = number(report.examples);
   return html`<div class=${`notice ${report.ok ? "good" : "bad"}`}>
       ${report.ok ? t("checkOk", { n }) : t("checkErrors", { errors: errors.length })}
-      ${warnings.length > 0 && html` ${t("warnings", { n: warnings.length })}.`}</div>
+      ${warnings.length > 0 && html` ${t("warnings", { n: warnings.length })}`}</div>
     ${whole.map((/** @type {any} */ finding) => html`<${Finding} finding=${finding} />`)}`;
 }
 
@@ -87,7 +87,7 @@ export function FilePage({ id, query }) {
       <div class="muted id">${t("line", { n: number(view.line) })}</div>
       ${view.findings.map((/** @type {any} */ finding) => html`<${Finding} finding=${finding} />`)}
       ${view.problem && html`<div class="finding error">${t("notRendered", { reason: view.problem })}</div>`}
-      ${view.example === null ? html`<div class="finding error">${t("notJson")}</div><pre>${view.raw}</pre>`
+      ${view.example === null ? html`${!view.findings.length && html`<div class="finding error">${t("notJson")}</div>`}<pre>${view.raw}</pre>`
         : asTokens && view.segments ? html`<${Tokens} segments=${view.segments} />` : html`<${Conversation} example=${view.example} />`}</section>`)}${pager}
     ${page && !page.data.length && html`<p class="empty">${t("noFindings")}</p>`}`;
 }

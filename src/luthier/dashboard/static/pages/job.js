@@ -5,7 +5,7 @@ import { download, get, post, request, save } from "../api.js";
 import { clock, currentLanguage, date, number, t } from "../i18n.js";
 import { Bar, Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from "../ui.js";
 import { Finding } from "./file.js";
-import { Curves } from "./job_curves.js";
+import { Curves, settingName } from "./job_curves.js";
 import { useJob } from "./job_updates.js";
 import { deleteJob, jobName, queueText, renameJob, timeText } from "./jobs.js";
 
@@ -64,7 +64,7 @@ function State({ view }) {
       <a class="button small" href=${`#/playground?model=${encodeURIComponent(job.fine_tuned_model)}`}>${t("useModel")}</a>
       <a href=${`#/model/${encodeURIComponent(job.fine_tuned_model)}`}>${t("lineageAndExports")}</a>
       <${Download} model=${job.fine_tuned_model} />
-      <span class="muted">${t("cost", { tokens: number(job.trained_tokens), time: timeText(job) })}</span></div>`;
+      <div class="muted">${t("cost", { tokens: number(job.trained_tokens), time: timeText(job) })}</div></div>`;
   }
   if (job.status === "paused") return html`<div class="notice">${t("pausedHint")}</div>`;
   if (queue) return html`<div class="notice">${queueText(queue)}${queue.jobs_ahead.length > 0 && html`: ${queue.jobs_ahead.map((/** @type {string} */ ahead) =>
@@ -145,7 +145,7 @@ function Settings({ view }) {
   });
   const rows = [
     [t("base"), view.base], [t("model"), job.model], [t("method"), t(job.method.type)],
-    ...Object.entries(job.hyperparameters), [t("seed"), job.seed],
+    ...Object.entries(job.hyperparameters).map(([name, value]) => [settingName(name), value === "auto" ? t("auto") : value]), [t("seed"), job.seed],
     [t("trainingFile"), file(job.training_file)], [t("validationFile"), file(job.validation_file)],
     ...Object.entries(job.metadata ?? {}), [t("trainedTokens"), number(job.trained_tokens)],
     [t("created"), date(job.created_at)], [t("finished"), date(job.finished_at)],

@@ -89,6 +89,7 @@ export function Curves({ series, checkpoints, best, view }) {
     setOthers([...others, ...choices.filter((/** @type {any} */ other) => other.id === event.target.value)]);
     event.target.value = "";
   };
+  if (!hasCurve) return html`<p class="empty">${t(view.job.finished_at ? "noStep" : "noCurve")}</p>`;
   return html`<div class="toolbar">
       <div role="group" class="tabs">
         <button class=${names === LOSSES ? "tab on" : "tab"} aria-pressed=${names === LOSSES} onClick=${() => setNames(LOSSES)}>${t("lossCurve")}</button>
@@ -106,7 +107,7 @@ export function Curves({ series, checkpoints, best, view }) {
     ${curves.length ? html`<${Chart} curves=${curves} smoothing=${smoothing} logX=${logX} logY=${logY} marks=${marks} zoomKey=${zoomKey}
         range=${range} onRange=${setRange} />
       <p class="muted hint">${t("zoomHint")}</p>`
-      : html`<p class="empty">${t(hasCurve ? "notRecorded" : view.job.finished_at ? "noStep" : "noCurve")}</p>`}
+      : html`<p class="empty">${t("notRecorded")}</p>`}
     ${others.length > 0 && html`<${Differences} views=${[view, ...others]} />`}`;
 }
 
@@ -121,9 +122,18 @@ function StepInput({ label, value, last, onStep }) {
     onInput=${(/** @type {any} */ event) => setTyped(event.target.value)} onChange=${finish} /></label>`;
 }
 
+/** @type {Record<string, string>} */
+const SETTING_TEXTS = { n_epochs: "epochs", batch_size: "batchSize", learning_rate_multiplier: "learningRate" };
+
+/** A hyperparameter as the form of a new job calls it. @param {string} name */
+export const settingName = (name) => (name in SETTING_TEXTS ? t(SETTING_TEXTS[name]) : name);
+
+/** @param {Record<string, any>} hyperparameters */
+const named = (hyperparameters) => Object.fromEntries(Object.entries(hyperparameters).map(([name, value]) => [settingName(name), value]));
+
 /** @param {any} job */
 const settingsOf = (job) => ({
-  [t("model")]: job.model, [t("method")]: job.method.type, ...job.hyperparameters, [t("seed")]: job.seed,
+  [t("model")]: job.model, [t("method")]: t(job.method.type), ...named(job.hyperparameters), [t("seed")]: job.seed,
   [t("trainingFile")]: job.training_file, [t("validationFile")]: job.validation_file ?? t("none"), ...job.metadata,
 });
 

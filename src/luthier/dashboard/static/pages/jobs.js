@@ -51,10 +51,11 @@ export async function deleteJob(view) {
 /** @param {{ view: any }} props */
 function Progress({ view }) {
   if (view.queue) return html`<span class="muted">${queueText(view.queue)}</span>`;
-  if (!view.progress) return html`<span class="muted">–</span>`;
+  if (view.failure) return html`<span class="muted clamped">${view.failure}</span>`;
+  if (!view.progress) return null;
   const { step, total_steps: total } = view.progress;
   return html`<span class="progress"><${Bar} share=${step / total} label=${t("stepOf", { step, total })} />
-    <span class="muted">${step}/${total} ${timeText(view.job)}</span></span>`;
+    <span class="muted">${step}/${total}${timeText(view.job) && ` · ${timeText(view.job)}`}</span></span>`;
 }
 
 /** @param {{ query: Record<string, any>, empty: unknown, onError: (error: Error | null) => void }} props `query`: of the list's route */
@@ -76,11 +77,11 @@ function JobTable({ query, empty, onError }) {
       <tbody>${data.data.map((/** @type {any} */ view) => html`<tr key=${view.id}>
         <td><a class="strong" href=${`#/job/${view.id}`}>${jobName(view)}</a><div class="muted id">${view.job.model}</div></td>
         <td><${Status} status=${view.job.status} /></td>
-        <td class="muted">${view.base}</td>
+        <td class="muted whole">${view.base}</td>
         <td><${Progress} view=${view} /></td>
         <td class="loss"><${Sparkline} values=${view.progress?.losses ?? []} />
           <span class="muted">${view.progress?.losses.length ? view.progress.losses.at(-1).toFixed(3) : ""}</span></td>
-        <td class="muted">${date(view.job.created_at)}</td>
+        <td class="muted whole">${date(view.job.created_at)}</td>
         <td class="actions"><button class="small ghost" aria-label=${`${t("rename")} ${jobName(view)}`} onClick=${act(renameJob, view)}>${t("rename")}</button>
           ${view.job.finished_at && html`<button class="small ghost bad" aria-label=${`${t("remove")} ${jobName(view)}`} onClick=${act(deleteJob, view)}>${t("remove")}</button>`}</td>
         </tr>`)}</tbody></table>

@@ -86,7 +86,7 @@ export function NewJobPage({ query }) {
       <label>${t("base")}<select value=${model} onChange=${(/** @type {any} */ event) => setModel(event.target.value)}>
         ${[...new Set([model, ...names])].map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
       <${Abilities} model=${model} />
-      ${report && html`<p>${t("method")}: <strong>${t(report.method === "dpo" ? "preferences" : "supervised")}</strong></p>`}</section>
+      ${report && html`<p>${t("method")} <strong>${t(report.method === "dpo" ? "dpo" : "supervised")}</strong></p>`}</section>
     <section class="card"><h2>${t("settingsStep")}</h2><p class="muted">${t("autoHint")}</p><div class="grid">
       ${field("n_epochs", t("epochs"), { type: "number", min: 1, max: 50 })}
       ${field("batch_size", t("batchSize"), { type: "number", min: 1, max: 256 })}

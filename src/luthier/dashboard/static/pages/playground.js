@@ -157,7 +157,7 @@ export function PlaygroundPage({ query }) {
     <div class="columns" aria-live="polite">${order.map((index, place) => answers[index] && html`<section class="card answer" key=${index}>
       <h2 class="id">${hidden ? t(place ? "right" : "left") : asked[index]}</h2><${AnswerView} answer=${answers[index]} />
       ${both && !voted && html`<button class="small ghost" onClick=${() => vote(index)}>${t("better")}</button>`}</section>`)}</div>
-    ${votes.length > 0 && html`<div class="notice">${t("votes", { n: votes.length })}. ${t("votesHint")}
+    ${votes.length > 0 && html`<div class="notice">${t("votes", { n: votes.length })} ${t("votesHint")}
       <button class="small" onClick=${() => save(pairs, "preferences.jsonl")}>${t("downloadPairs")}</button>${" "}
       <button class="small ghost" onClick=${saveVotes}>${t("uploadPairs")}</button></div>`}`;
 }
