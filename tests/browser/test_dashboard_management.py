@@ -274,8 +274,7 @@ def test_every_page_is_accessible_and_fits(
     page.emulate_media(color_scheme=scheme)
     page.add_init_script(f"localStorage.setItem('luthier-language', '{language}')")
     for name, address in PAGES.items():
-        managed.open(re.sub("[A-Z]{4,}", lambda word: values[word[0]], address))
-        page.wait_for_load_state("networkidle")
+        managed.open_whole(re.sub("[A-Z]{4,}", lambda word: values[word[0]], address))
         page.screenshot(path=screenshots / f"{name}-{language}-{width}-{scheme}.png", full_page=True)
         assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), name

@@ -31,7 +31,7 @@ function Evals() {
     const { data: evals } = await get("/evals", { limit: SHOWN_EVALS, order: "desc" });
     return Promise.all(evals.map(async (/** @type {any} */ entry) => ({ ...entry, runs: (await get(`/evals/${entry.id}/runs`, { limit: SHOWN_RUNS, order: "desc" })).data })));
   }, [], 20);
-  return html`<h2>${t("evals")}</h2><${ErrorBox} error=${error} onRetry=${reload} />
+  return html`<h2>${t("evals")}</h2><${ErrorBox} error=${error} onRetry=${reload} />${!data && !error && html`<${Loading} />`}
     ${data && !data.length && html`<p class="empty">${t("noEvals")}</p>`}
     ${(data ?? []).map((/** @type {any} */ entry) => html`<section class="card" key=${entry.id}><h3 class="id strong">${entry.name || entry.id}</h3>
       <p class="muted">${entry.testing_criteria.map((/** @type {any} */ criterion) => criterion.name).join(", ")}</p>

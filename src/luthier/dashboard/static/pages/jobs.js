@@ -79,8 +79,8 @@ function JobTable({ query, empty, onError }) {
         <td><${Status} status=${view.job.status} /></td>
         <td class="muted whole">${view.base}</td>
         <td><${Progress} view=${view} /></td>
-        <td class="loss"><${Sparkline} values=${view.progress?.losses ?? []} />
-          <span class="muted">${view.progress?.losses.length ? view.progress.losses.at(-1).toFixed(3) : ""}</span></td>
+        <td class="loss">${view.progress?.losses.length > 0 && html`<${Sparkline} values=${view.progress.losses} />
+          <span class="muted">${view.progress.losses.at(-1).toFixed(3)}</span>`}</td>
         <td class="muted whole">${date(view.job.created_at)}</td>
         <td class="actions"><button class="small ghost" aria-label=${`${t("rename")} ${jobName(view)}`} onClick=${act(renameJob, view)}>${t("rename")}</button>
           ${view.job.finished_at && html`<button class="small ghost bad" aria-label=${`${t("remove")} ${jobName(view)}`} onClick=${act(deleteJob, view)}>${t("remove")}</button>`}</td>

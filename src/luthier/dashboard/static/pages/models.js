@@ -4,6 +4,7 @@ import { html, useState } from "../preact.js";
 import { download, get, post, remove } from "../api.js";
 import { bytes, currentLanguage, date, number, t } from "../i18n.js";
 import { Copy, ErrorBox, Loading, Status, useAttempt, usePolled, useTitle } from "../ui.js";
+import { settingName } from "./job_curves.js";
 
 const TARGETS = ["peft", "merged", "gguf:q8_0", "gguf:q4_0", "gguf-lora", "ollama", "vllm"];
 
@@ -73,7 +74,7 @@ function Lineage({ lineage }) {
     [t("base"), html`${base.hub_id || base.name.split("/").pop()}${base.licence ? html` <span class="muted">${base.licence}</span>` : ""}`],
     ...parents.map((/** @type {string} */ parent) => [t("continues"), html`<a class="id" href=${`#/model/${encodeURIComponent(parent)}`}>${parent}</a>`]),
     ...files, [t("method"), t(job.method)], [t("seed"), job.seed], [t("trainedTokens"), number(job.trained_tokens)],
-    ...Object.entries(settings).map(([name, value]) => [name, String(value ?? "") || "–"]),
+    ...Object.entries(settings).map(([name, value]) => [settingName(name), String(value ?? "") || "–"]),
     ...Object.entries(lineage.metrics ?? {}).map(([name, value]) => [t(name), typeof value === "number" ? number(value) : String(value)]),
     [t("version"), lineage.code_version ?? "–"], [t("created"), date(lineage.created_at)],
   ];
