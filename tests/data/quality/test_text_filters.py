@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from luthier.data.check.file_check import check_file
+from luthier.data.check.quality.damaged_text import _CONTROL, _RESIDUE
 from luthier.data.check.quality.misread_text import misread_text
 from luthier.data.check.quality.number_fingerprint import number_fingerprints
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
@@ -16,6 +17,7 @@ from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.check.quality.secrets_and_pii import personal_data_in, secrets_in
 from luthier.data.check.quality.truncation import is_cut_off, may_be_cut_off
+from luthier.data.check.quality.written_marks import _CALL, _INVISIBLE
 from luthier.data.jsonl.sequence_hashes import sequence_hash, sequence_hashes, text_hashes
 
 _OPENINGS = (
@@ -29,7 +31,9 @@ _OPENINGS = (
 _TRACES = (
     "As an AI language model, I cannot say.|很抱歉，我无法回答这个问题。|我是由某公司训练的助手|I am ChatGPT.|"
     "sk-abcdefghij0123456789XY|password: s3cret-and-long|口令：abcd12345|li.lei@firm.example|13912345670|"
-    "11010519491231002X|DE89370400440532013000|涓栫晫|Ð¼Ð¸Ñ€Ñƒ|锟斤拷|\ufffd|😀𝔘|…|，|、|3.|\n-|\n2)|and|的|```|\n"
+    "11010519491231002X|DE89370400440532013000|涓栫晫|Ð¼Ð¸Ñ€Ñƒ|锟斤拷|\ufffd|😀𝔘|…|，|、|3.|\n-|\n2)|and|的|```|\n|"
+    "\x01|\x0crac|\x7f|\times|\theta|\text{if}|\tau |\tanh |\rho |\right|\rangle|\rm{x}|\neq |\nabla |\nu = 1|\notin|"
+    "<tool_call>{|[TOOL_CALLS]|<function=f>|</think>|<think>|\u200b|\ufeff|\u202e|&amp;|\\u732b|=C3=A9"
 )
 OPENINGS, TRACES = _OPENINGS.split("|"), _TRACES.split("|")
 
@@ -78,6 +82,10 @@ def test_a_file_has_the_findings_of_its_texts(seed: int, tmp_path: Path) -> None
         "answer_cut_off": is_cut_off,
         "secret": lambda text: list(secrets_in(text)),
         "personal_data": lambda text: list(personal_data_in(text)),
+        "escape_damage": _CONTROL.search,
+        "escape_residue": lambda text: _RESIDUE.search(text) and "```" not in text,
+        "call_as_text": lambda text: _CALL.search(text) and "```" not in text,
+        "invisible_character": _INVISIBLE.search,
         "garbled_text": lambda text: "\ufffd" in text or "锟斤拷" in text or misread_text(text),
     }
     counts = check_file(path, quality=QualityRunner()).counts

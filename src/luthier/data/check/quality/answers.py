@@ -3,20 +3,17 @@
 `preamble`, `refusal` and `truncation` judge one text; this check selects the few texts of a batch that need it.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.quality.keywords import SPEAKERS, keywords
+from luthier.data.check.quality.keywords import FENCES, SPEAKERS, keywords
 from luthier.data.check.quality.preamble import may_start_with_preamble, strip_preamble
 from luthier.data.check.quality.refusal import is_refusal, named_maker
 from luthier.data.check.quality.repetition import MIN_CHARACTERS, endless_repetition
 from luthier.data.check.quality.truncation import is_cut_off, may_be_cut_off
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, printable
-
-_FENCE = re.compile("```")
 
 
 class AnswerCheck(QualityCheck):
@@ -54,7 +51,7 @@ def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
 
 def _truncated_answers(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
-    fenced = answers.among(batch.joined.matching(_FENCE))
+    fenced = answers.among(keywords().texts_with(batch.joined, FENCES))
     for row in answers.rows({*may_be_cut_off(answers.texts), *fenced}):
         if is_cut_off(row.text):
             yield batch.finding("answer_cut_off", row.example, row.message, value="…" + row.text.rstrip()[-30:])

@@ -4,8 +4,7 @@ One table for all of them, so that a batch is translated once. Bytes of multi-by
 their classes and those of ASCII characters never meet.
 """
 
-NUMBER, DIGIT, AT, CONTROL, BRACKET = 1, 2, 4, 8, 16
-FOREIGN_LEAD = 32
+NUMBER, DIGIT, AT, BRACKET, FOREIGN_LEAD = 1, 2, 4, 8, 16
 
 # Scripts beside Han and Latin, with their first and last code points.
 FOREIGN_SCRIPTS = (
@@ -24,7 +23,6 @@ _BYTES = {
     NUMBER: frozenset(b"0123456789 -"),
     DIGIT: frozenset(b"0123456789"),
     AT: frozenset(b"@"),
-    CONTROL: frozenset(range(1, 32)) - frozenset(b"\n") | {127},
     BRACKET: frozenset(b"{[<"),  # of placeholders
     FOREIGN_LEAD: _FOREIGN_LEAD_BYTES,
 }

@@ -4,22 +4,20 @@ import re
 from collections.abc import Iterator
 
 from luthier.data.check.quality.batch import Batch
-from luthier.data.check.quality.byte_classes import BRACKET, CONTROL
+from luthier.data.check.quality.byte_classes import BRACKET
 from luthier.data.check.quality.joined_texts import SEPARATOR
-from luthier.data.check.quality.keywords import ENTITIES, ESCAPES, keywords
+from luthier.data.check.quality.keywords import CONTROLS, ENTITIES, ESCAPES, keywords
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 from luthier.data.findings.kinds import Kind
 
+# A keyword of each match of these two patterns is in `keywords`, too.
 # Control characters, and what is left of a command of LaTeX whose backslash and first letter became one.
 _CONTROL = re.compile(
     r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]\w{0,12}"
     r"|\t(?:imes|heta|ext\{|extbf|au\b|anh\b)|\r(?:ho\b|ight|angle|m\{)|\n(?:eq\b|abla\b|u\b(?= )|otin\b)"
 )
-# Filters for many texts at once, over their UTF-8: what is left of such commands; parts of what the patterns match.
-_AFTER_LINE_FEED = re.compile(rb"\n(?:eq|abla|u |otin)")
-_CONTROLS = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]|\t(?:imes|heta|ext|a(?:u|nh))|\r(?:ho|ight|angle|m\{)")
-_RESIDUE = re.compile(  # every beginning is in `keywords`, too
+_RESIDUE = re.compile(
     rf"_x00[0-9A-Fa-f]{{2}}_|\\u[0-9a-fA-F]{{4}}|(?:\\x[0-9a-fA-F]{{2}}){{2,}}|&(?:{ENTITIES});"
     r"|&#x?[0-9a-fA-F]{2,6};|(?<![\w/=?&.%-])(?:%[eE][4-9]%[89abAB][0-9a-fA-F]%[89abAB][0-9a-fA-F]){2,}"
     r"|=(?:C3=[89AB][0-9A-F]|E2=80=[89AB][0-9A-F]|E[4-9]=[89AB][0-9A-F]=[89AB][0-9A-F])"
@@ -84,13 +82,11 @@ class DamagedTextCheck(QualityCheck):
     def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.texts.texts:
             return
-        joined = batch.joined
-        if joined.text.count(SEPARATOR) > len(joined):
+        if batch.joined.has_separators_inside:
             yield from _zero_characters(batch)
-        if joined.all_classes & CONTROL or _AFTER_LINE_FEED.search(joined.utf8):
-            yield from _control_characters(batch)
+        yield from _control_characters(batch)
         yield from _residues(batch)
-        if joined.all_classes & BRACKET:
+        if batch.joined.all_classes & BRACKET:
             yield from _placeholders(batch)
         yield from _missing_values(batch)
 
@@ -102,10 +98,7 @@ def _zero_characters(batch: Batch) -> Iterator[Finding]:
 
 
 def _control_characters(batch: Batch) -> Iterator[Finding]:
-    utf8 = batch.joined.utf8
-    if not (_CONTROLS.search(utf8) or _AFTER_LINE_FEED.search(utf8)):  # tabs and carriage returns are usual
-        return
-    for row in batch.texts.rows(batch.joined.matching(_CONTROL)):
+    for row in batch.texts.rows(keywords().texts_with(batch.joined, CONTROLS)):
         if match := _CONTROL.search(row.text):
             yield batch.finding("escape_damage", row.example, row.message, value=ascii(match.group())[1:-1])
 

@@ -26,6 +26,11 @@ class JoinedTexts:
         """`text` in UTF-8."""
         return self.text.encode("utf-8", "surrogatepass")
 
+    @property
+    def has_separators_inside(self) -> bool:
+        """Whether any text has the character `SEPARATOR` itself."""
+        return len(self._zero_bytes) > len(self._texts)
+
     @cached_property
     def classes(self) -> npt.NDArray[np.uint8]:
         """The class of every byte of `utf8`: bits of `byte_classes`."""
@@ -66,10 +71,14 @@ class JoinedTexts:
         return starts
 
     @cached_property
+    def _zero_bytes(self) -> npt.NDArray[np.intp]:
+        """The positions of `SEPARATOR` in `utf8`."""
+        return np.flatnonzero(np.frombuffer(self.utf8, dtype=np.uint8) == 0)
+
+    @cached_property
     def _utf8_starts(self) -> npt.NDArray[np.intp]:
-        starts = np.flatnonzero(np.frombuffer(self.utf8, dtype=np.uint8) == 0)
-        if len(starts) == len(self._texts):
-            return starts
+        if not self.has_separators_inside:
+            return self._zero_bytes
         return np.cumsum([0, *(len(text.encode("utf-8", "surrogatepass")) + 1 for text in self._texts[:-1])])
 
 

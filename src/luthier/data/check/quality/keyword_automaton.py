@@ -5,6 +5,7 @@ each check that searches the same texts.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 
 import ahocorasick_rs
 import numpy as np
@@ -31,9 +32,8 @@ class KeywordAutomaton:
     def texts_with(self, joined: JoinedTexts, group: int = 0) -> set[int]:
         """Indices of the texts that contain a keyword of the group."""
         if self._last[0] is not joined:
-            matches = np.array(
-                self._automaton.find_matches_as_indexes(joined.utf8, overlapping=True), dtype=np.intp
-            ).reshape(-1, 3)
-            in_group = self._in_group[matches[:, 0]]
-            self._last = joined, [joined.at_utf8(matches[selected, 1]) for selected in in_group.T]
+            matches = self._automaton.find_matches_as_indexes(joined.utf8, overlapping=True)
+            numbers = np.fromiter(chain.from_iterable(matches), np.intp, 3 * len(matches))
+            words, starts, _ = numbers.reshape(-1, 3).T
+            self._last = joined, [joined.at_utf8(starts[is_member]) for is_member in self._in_group[words].T]
         return self._last[1][group]

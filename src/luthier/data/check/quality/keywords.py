@@ -39,11 +39,27 @@ _ESCAPES += (
     *(f"%{lead.lower()}%" for lead in _LEADS),
 )
 
-SPEAKERS, SECRETS, GARBLED, ESCAPES = range(4)
+# Calls and reasoning as a template writes them, invisible characters (`written_marks`).
+_CALLS = ("_call>", "<function=", "[TOOL_CALLS]", "<|tool_call", "<|python_tag")
+_REASONING = ("think>",)
+_INVISIBLE = "\u202d\u202e\u2060\ufeff\u200b"
+# Control characters, and what is left of a command of LaTeX whose backslash and first letter became one
+# (`damaged_text`); tabs, line feeds and carriage returns alone are usual.
+_CONTROLS = (
+    *(chr(code) for code in range(1, 0x80) if not chr(code).isprintable() and chr(code) not in "\t\n\r"),
+    *("\times", "\theta", "\text", "\tau", "\tanh", "\rho", "\right", "\rangle", "\rm{"),
+    *("\neq", "\nabla", "\nu ", "\notin"),
+)
+# Blocks of code (`truncation`).
+_FENCES = ("```",)
+
+SPEAKERS, SECRETS, GARBLED, ESCAPES, CALLS, REASONING, INVISIBLE, CONTROLS, FENCES = range(9)
 
 
 @cache
 def keywords() -> KeywordAutomaton:
     """The automaton over all of them; building it takes some milliseconds."""
     garbled = {*_GARBLED.split("|"), *first_characters()}
-    return KeywordAutomaton(_SPEAKERS.split("|"), _SECRETS.split("|"), garbled, _ESCAPES)
+    return KeywordAutomaton(
+        _SPEAKERS.split("|"), _SECRETS.split("|"), garbled, _ESCAPES, _CALLS, _REASONING, _INVISIBLE, _CONTROLS, _FENCES
+    )

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from luthier.data.check.quality.joined_texts import JoinedTexts
 
 _MULTIPLIER_1, _MULTIPLIER_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
-_FIRST_NON_ASCII_DIGIT, _CODE_POINTS = 0x660, 0x110000
+_FIRST_NON_ASCII_DIGIT = 0x660
 
 
 def number_fingerprints(texts: list[str]) -> npt.NDArray[np.uint64]:
@@ -32,9 +32,10 @@ def _is_digit(code_points: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     # There are no digits among Han characters and kana either.
     rare = np.flatnonzero((code_points >= _FIRST_NON_ASCII_DIGIT) & ((code_points - np.uint32(0x3000)) >= 0x7000))
     if rare.size:
-        occurs = np.zeros(_CODE_POINTS, dtype=np.bool_)
-        occurs[code_points[rare]] = True
+        rare_points = code_points[rare]
+        occurs = np.zeros(int(rare_points.max()) + 1, dtype=np.bool_)
+        occurs[rare_points] = True
         different = np.flatnonzero(occurs)
         occurs[different] = [chr(code).isdecimal() for code in different.tolist()]
-        digits[rare] = occurs[code_points[rare]]
+        digits[rare] = occurs[rare_points]
     return digits

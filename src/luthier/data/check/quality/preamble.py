@@ -103,10 +103,12 @@ def strip_preamble(text: str, question: str | None = None) -> str | None:
     `question`: the message that the text answers. After a yes-or-no question, words of agreement are the answer
     ("当然可以！" to "能提前赎回吗？") and stay; after a greeting, a greeting stays.
     """
+    start = len(text) - len(text.lstrip())
+    if _phrase_end(text, start, is_yes_or_no=False) is None:  # whatever the question: most texts that come here
+        return None
     is_yes_or_no = question is not None and bool(_ASKS_WHETHER.search(question)) and not _REQUESTS.search(question)
     if question is not None and _GREETING.match(question.strip()):
         return None
-    start = len(text) - len(text.lstrip())
     end = _preamble_end(text, start, is_yes_or_no)
     if end is None:
         return None

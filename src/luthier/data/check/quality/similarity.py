@@ -87,12 +87,10 @@ def _folded(text: str) -> npt.NDArray[np.uint32]:
         table, ignored = _ascii_folding()
         return np.frombuffer(text.encode().translate(table, ignored), dtype=np.uint8).astype(np.uint32)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    folded = _folding().take(codes, mode="clip")  # `take` and `compress` take half the time of indexing
     if int(codes.max()) > 0xFFFF:
-        folded = np.where(codes > 0xFFFF, codes, _folding()[np.minimum(codes, 0xFFFF)])
-    else:
-        folded = _folding()[codes]
-    counted: npt.NDArray[np.uint32] = folded[folded != 0]
-    return counted
+        folded = np.where(codes > 0xFFFF, codes, folded)
+    return folded.compress(folded != 0)
 
 
 @cache

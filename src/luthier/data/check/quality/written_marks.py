@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterator
 
 from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.keywords import CALLS, INVISIBLE, REASONING, keywords
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 from luthier.data.findings.kinds import Kind
 
 _CALL = re.compile(r"<(?:tool_call|function_call)>\s*[{<]|<function=\w+>|\[TOOL_CALLS\]|<\|(?:tool_call|python_tag)")
-_CALL_MARKS = (b"_call>", b"<function=", b"[TOOL_CALLS]", b"<|tool_call", b"<|python_tag")  # one in every match
 _REASONING = re.compile(r"</?think>")
 # A zero-width space parts the words of scripts that write none, such as Thai, Lao, Burmese and Khmer.
 _INVISIBLE = re.compile(r"[\u202d\u202e\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
-_INVISIBLE_MARKS = tuple(character.encode() for character in "\u202d\u202e\u2060\ufeff\u200b")
 
 
 class WrittenMarksCheck(QualityCheck):
@@ -53,25 +52,21 @@ class WrittenMarksCheck(QualityCheck):
     def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.answers.texts:
             return
-        utf8 = batch.joined.utf8
-        if any(mark in utf8 for mark in _CALL_MARKS):
-            yield from _calls(batch)
-        if b"think>" in utf8:
-            yield from _open_reasoning(batch)
-        if any(mark in utf8 for mark in _INVISIBLE_MARKS):
-            yield from _invisible_characters(batch)
+        yield from _calls(batch)
+        yield from _open_reasoning(batch)
+        yield from _invisible_characters(batch)
 
 
 def _calls(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
-    for row in answers.rows(answers.among(batch.joined.matching(_CALL))):
+    for row in answers.rows(answers.among(keywords().texts_with(batch.joined, CALLS))):
         if (match := _CALL.search(row.text)) and "```" not in row.text:  # which explains the form
             yield batch.finding("call_as_text", row.example, row.message, value=row.text[match.start() :])
 
 
 def _invisible_characters(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
-    for row in answers.rows(answers.among(batch.joined.matching(_INVISIBLE))):
+    for row in answers.rows(answers.among(keywords().texts_with(batch.joined, INVISIBLE))):
         if match := _INVISIBLE.search(row.text):
             value = f"U+{ord(match.group()):04X}"
             yield batch.finding("invisible_character", row.example, row.message, value=value)
@@ -80,7 +75,7 @@ def _invisible_characters(batch: Batch) -> Iterator[Finding]:
 def _open_reasoning(batch: Batch) -> Iterator[Finding]:
     """Of answers that begin with reasoning and never end it, or end what has not begun."""
     answers = batch.answers
-    for row in answers.rows(answers.among(batch.joined.matching(_REASONING))):
+    for row in answers.rows(answers.among(keywords().texts_with(batch.joined, REASONING))):
         marks, text = _REASONING.findall(row.text), row.text.strip()
         begins = text.startswith("<think>")
         if (begins and "</think>" not in marks) or (not begins and marks == ["</think>"] and "`</think>" not in text):
