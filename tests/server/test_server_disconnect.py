@@ -70,7 +70,7 @@ def test_a_full_queue(crowded: Bare, narrow: ScriptedEngine) -> None:
             complete(crowded.client(), n=3, stream=streamed)
         assert body_of(caught.value)["code"] == "rate_limit_exceeded"
         assert caught.value.response.headers["retry-after"] == "1"
-        assert narrow.under_way == 1
+        until(lambda: narrow.under_way == 1)
     assert complete(crowded.client(), n=2, max_completion_tokens=3).usage.completion_tokens == 6
     stream.close()
     until(lambda: narrow.under_way == 0)

@@ -87,6 +87,31 @@ def _has_more_than(receiver: Receiver, count: int) -> bool:
     return len(receiver.deliveries) > count
 
 
+def test_a_message_survives_sigkill_between_attempts(tmp_path: Path, receiver: Receiver) -> None:
+    """Each attempt is made by a process of its own, which is killed right after.
+
+    The first test here: it forks, and the server of the others has threads.
+    """
+    server = Server(tmp_path)
+    endpoint = server.store.within("proj_a").webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
+    job = server.end_job()
+    server.store.close()
+    receiver.answers = [500] * 99
+    for _ in range(3):
+        before, child = len(receiver.deliveries), os.fork()
+        if child == 0:
+            child_server = Server(tmp_path)
+            with running_lifespan(child_server.app):
+                child_server.worker().start()
+                time.sleep(300)
+            os._exit(1)
+        _until(partial(_has_more_than, receiver, before))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert set(receiver.events(endpoint.secrets[0])) == {("fine_tuning.job.succeeded", job)}
+    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
+
+
 def test_a_receiver_that_is_slow_wrong_redirecting_and_then_right(
     server: Server, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,25 +242,3 @@ def test_a_name_that_moves_into_the_network_is_not_followed(
         client.webhooks.test(endpoint.id, event_type="batch.failed")
     assert receiver.deliveries == []
     client.webhooks.delete(endpoint.id)
-
-
-def test_a_message_survives_sigkill_between_attempts(tmp_path: Path, receiver: Receiver) -> None:
-    """Each attempt is made by a process of its own, which is killed right after."""
-    server = Server(tmp_path)
-    endpoint = server.store.within("proj_a").webhooks.create(name="hook", url=receiver.url, event_types=EVENTS)
-    job = server.end_job()
-    server.store.close()
-    receiver.answers = [500, 500]
-    for _ in range(3):
-        before, child = len(receiver.deliveries), os.fork()
-        if child == 0:
-            child_server = Server(tmp_path)
-            with running_lifespan(child_server.app):
-                child_server.worker().start()
-                time.sleep(300)
-            os._exit(1)
-        _until(partial(_has_more_than, receiver, before))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert set(receiver.events(endpoint.secrets[0])) == {("fine_tuning.job.succeeded", job)}
-    assert len({headers["webhook-id"] for headers, _ in receiver.deliveries}) == 1
