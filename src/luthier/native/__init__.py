@@ -31,6 +31,7 @@ _TIER_FLAGS = {  # of the tiers of `hardware`
 }
 PREBUILT = Path(__file__).with_name("prebuilt")  # a folder that only such wheels have
 _OPENMP = "libgomp.so.1"
+_COMPILER_S = 1800.0  # a busy machine may keep it waiting; later it counts as one that does not work
 NO_COMPILER = "No working C++ compiler with OpenMP was found (g++ or clang++)"
 _log = logging.getLogger(__name__)
 
@@ -115,12 +116,12 @@ def _compile(compiler: str, flags: tuple[str, ...], source: Path, path: Path) ->
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         library = Path(scratch) / path.name
         command = [compiler, *flags, f"-I{_HEADERS[0].parent}", str(source), "-o", str(library)]
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
+        subprocess.run(command, check=True, capture_output=True, timeout=_COMPILER_S)
         library.replace(path)
 
 
 def _fingerprint(compiler: str, flags: tuple[str, ...], sources: tuple[Path, ...]) -> str:
     """A hash of everything that the library depends on: unlike machines may share a cache folder."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=20).stdout
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=_COMPILER_S).stdout
     texts = [path.read_bytes() for path in sources]
     return hashlib.sha256(repr((texts, flags, version, cpu_description())).encode()).hexdigest()[:16]
