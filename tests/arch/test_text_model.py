@@ -104,7 +104,7 @@ def test_one_whose_text_model_has_no_class_is_refused(tmp_path: Path, tiny_base:
     for model_type in ("qwen3_vl", "of_the_future"):
         config = {"model_type": model_type, "text_config": {"hidden_size": 32}}
         (folder / "config.json").write_text(json.dumps(config))
-        with pytest.raises(BaseModelError, match=f"'{model_type}'.*cannot load that text model alone"):
+        with pytest.raises(BaseModelError, match=f"'{model_type}'.*cannot load the text model alone"):
             check_folder(folder, "base")
 
 

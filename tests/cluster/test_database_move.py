@@ -165,7 +165,7 @@ def test_a_role_that_may_make_no_tables(data: Path, postgres: PostgresServer) ->
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE guest LOGIN")
     before = _rows(data)
-    with pytest.raises(LuthierError, match=r"The move was interrupted: permission denied .* is as it was\."):
+    with pytest.raises(LuthierError, match=r"The move was interrupted: permission denied .* is unchanged\."):
         move_to_postgres(data, url.replace("luthier@", "guest@"))
     assert _rows(data) == before
 

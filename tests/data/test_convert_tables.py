@@ -208,7 +208,7 @@ def test_other_binary_formats_get_one_sentence(tmp_path: Path, content: bytes, n
 @pytest.mark.parametrize("name", ["rows.csv", "rows.TSV", "rows.csv.gz"])
 def test_a_table_without_names_of_columns(tmp_path: Path, name: str) -> None:
     content = "".join(f"How far is star {n}?\tIt is {n} light years away.\n" for n in range(12)).encode()
-    with pytest.raises(FindingError, match=r"How far is star 0.*write them first") as error:
+    with pytest.raises(FindingError, match=r"How far is star 0.*add a first row") as error:
         checked(tmp_path / name, gzip.compress(content) if name.endswith("gz") else content)
     assert error.value.finding.code == "columns_ambiguous"
     assert "第一行" in error.value.finding.remedy("zh")
