@@ -126,6 +126,10 @@ REQUESTS = (    # generation
         "The server's disk is full. Nothing was stored; its operator has to make room.",
         "服务器的磁盘已满，没有保存任何内容。管理员需要腾出空间。",
     ),
+    (
+        "The server's disk reports errors. Nothing was stored; its operator has to look at it.",
+        "服务器的磁盘读写出错，没有保存任何内容。管理员需要检查磁盘。",
+    ),
     ("The server's disk is read-only. Nothing was stored.", "服务器的磁盘是只读的，没有保存任何内容。"),
     (
         "The database is locked by another program. Nothing was stored; please try again.",

@@ -33,12 +33,12 @@ from luthier.types.errors import LuthierError
 _WRITE_LOCK = int.from_bytes(b"luthier")
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 APPLICATION_NAME = "luthier"  # of the sessions of servers and workers
-_POOL_TIMEOUT_S = 10
+_POOL_TIMEOUT_S = 15
 _SLOW_S = 1.0  # a database that can be reached refuses a connection sooner
 # A host that vanishes says nothing: attempts to connect end, and so do connections that it holds open.
 _CONNECTION = {
     "application_name": APPLICATION_NAME,
-    "connect_timeout": 5,
+    "connect_timeout": 10,
     "tcp_user_timeout": 15_000,  # milliseconds
     "keepalives_idle": 10,
     "keepalives_interval": 5,
