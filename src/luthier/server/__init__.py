@@ -1,4 +1,4 @@
-"""HTTP: OpenAI's API, one file per resource. Importing it imports no torch."""
+"""HTTP: OpenAI's API, one file per resource. Importing this package does not import torch."""
 
 from luthier.server.app import create_app
 

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, middleware, error handlers and the OpenAPI document, put together."""
+"""The ASGI application, assembled from routes, middleware, error handlers and the OpenAPI document."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -85,9 +85,9 @@ _RESOURCES = (
 
 
 def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key: str | None = None) -> FastAPI:
-    """An ASGI application over `store`; jobs wait there for a worker, which is not part of it.
+    """Create an ASGI application over `store`. It has no worker: jobs wait in the store for one.
 
-    `local_key`: accepted beside the keys of the settings and the managed ones, of the whole organization.
+    `local_key`: a key of the whole organization, accepted in addition to those of the settings and the managed ones.
     """
     state = AppState.create(settings, store, catalogue)
     keys = KeyRing(settings.keys(), store.api_keys, local_key, is_reachable=not settings.is_loopback())
@@ -116,7 +116,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
 
 
 def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRing) -> None:
-    """The last one added is the outermost."""
+    """Add the middleware; the last one added is the outermost."""
     shared = RateAllowances(store.rate_limits) if store.is_shared else None
     app.add_middleware(RateLimit, settings=settings, shared=shared)
     app.add_middleware(Audit, store=store)

@@ -1,6 +1,6 @@
-"""Training files as a person looks at them: report, examples with their trained tokens, estimate, split, repair.
+"""Inspecting training files: report, examples with their trained tokens, estimate, split, repair.
 
-Paths in, response objects out; knows nothing about HTTP. Texts of findings are in the language that is asked for.
+Takes paths and returns response objects; knows nothing about HTTP. Texts of findings are in the requested language.
 """
 
 import tempfile
@@ -27,11 +27,11 @@ from luthier.types.errors import RenderError
 from luthier.types.file_views import ExamplePage, ExampleView, Segment
 
 _MINIMUM_EXAMPLES = 10  # of a job's training file
-_MAX_SHOWN_CHARACTERS = 200_000  # of a line; a longer one is shown as its beginning
+_MAX_SHOWN_CHARACTERS = 200_000  # of a line; longer ones are truncated
 
 
 def check(path: Path) -> Report:
-    """The report that a job's validation would make, for the method that the file's lines are for."""
+    """The report of a job's validation, for the training method inferred from the file."""
     method = recognised_method(path)
     return check_file(path, method=method, minimum_examples=_MINIMUM_EXAMPLES, quality=QualityRunner())
 
@@ -47,7 +47,7 @@ def examples(
     code: str | None,
     language: Language,
 ) -> ExamplePage:
-    """`limit` lines from the one with index `offset`, and how many there are. Without a `renderer` no segments.
+    """`limit` lines from index `offset` on, and the total number of lines. Without a `renderer` there are no segments.
 
     `findings_only`: lines with findings; `code`: with findings of this kind.
     """
@@ -68,7 +68,7 @@ def examples(
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """None of a file that is no text, which the report says."""
+    """The lines of a file; none if it is not text, which the report says."""
     try:
         yield from read_lines(path)
     except FindingError:
@@ -103,7 +103,7 @@ def _segments(renderer: Renderer, example: Any) -> list[Segment]:
 def estimate(
     path: Path, report: Report, base: Path, renderer: Renderer, cache: Path, n_epochs: int | None
 ) -> dict[str, Any]:
-    """The fields of `FileEstimate` that follow from the file, the base model and the rates of this machine."""
+    """The fields of `FileEstimate` that depend on the file, the base model and the rates of this machine."""
     context = context_tokens(base)
     stats = measure(path, renderer, context, method=report.method)
     faulty = len({finding.line for finding in report.findings if finding.severity == "error" and finding.line})
@@ -130,16 +130,17 @@ def estimate(
 
 
 def split(path: Path, folder: Path, *, validation: float, seed: int) -> tuple[Split, Path, Path]:
-    """The training and the validation file, written into `folder`. Raises LuthierError as `split_file` does."""
+    """Write the training and the validation file into `folder`. Raises LuthierError like `split_file`."""
     train, valid = folder / "train.jsonl", folder / "valid.jsonl"
     result = split_file(path, train, [Output("validation", valid, validation)], seed=seed, allow_empty=False)
     return result, train, valid
 
 
 def repair(path: Path, target: Path, method: str) -> Repairs:
-    """Writes the lines of `path` to `target`, repaired where that is certain; those that keep errors are left out.
+    """Write the lines of `path` to `target`, repaired if the repair is certain; lines that still have errors are
+    omitted.
 
-    Raises FindingError for a file that is no text.
+    Raises FindingError for a file that is not text.
     """
     with target.open("wb") as out, tempfile.TemporaryFile() as rejects:
         return repair_file(path, out, rejects, method=method)

@@ -15,14 +15,14 @@ from luthier.types.errors import LuthierError
 
 _POLL_S = 0.02
 _SHUTDOWN_S = 5  # for open responses
-# Longer than connection pools of clients and proxies keep an idle connection (aiohttp 15, nginx 60, Go 90), so that
-# none of them sends a request on a connection that the server is about to close.
+# Longer than connection pools of clients and proxies keep an idle connection (aiohttp 15 s, nginx 60 s, Go 90 s), so
+# that none of them sends a request on a connection that the server is about to close.
 _KEEP_ALIVE_S = 180
 _BACKLOG = 1024  # connections that the system holds until they are accepted
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one. Raises LuthierError."""
+    """Return a bound socket; port 0 picks a free port. Raises LuthierError."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
-    """Answers requests on `listener`, which is closed at the end. Raises LuthierError when the start fails."""
+    """Answer requests on `listener`, which is closed at the end. Raises LuthierError if the start fails."""
     raise_descriptor_limit()
     config = uvicorn.Config(
         app,
@@ -70,7 +70,7 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def running_lifespan(app: FastAPI) -> Iterator[None]:
-    """Runs the application's lifespan on an event loop of its own, for requests from within the process only."""
+    """Run the application's lifespan on a separate event loop, only for requests from within the process."""
     started, stop, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
 
     async def live() -> None:

@@ -1,7 +1,7 @@
-"""Exports that clients ask for: each a `luthier export` of its own, one at a time, into the data folder.
+"""Exports requested by clients: each is a `luthier export` process, one at a time, that writes into the data folder.
 
-An export that has ended well is a folder with a note beside it. Others are kept in memory: a server that is stopped
-ends its exports, and a client asks again.
+A successful export is a folder with a metadata file beside it. Others exist only in memory: a server that stops ends
+its exports, and clients have to request them again.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ _MAX_ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Export:
-    """`to`: as `luthier export --to` has it. `bytes`: of its files, None until they are there.
+    """`to`: as in `luthier export --to`. `bytes`: total size of its files, None until they exist.
 
-    `stage`: what it does while it runs. `artefacts`, `trained_exact`: of `luthier export --json`. `error`: why it
-    failed, or what was not kept of one that succeeded.
+    `stage`: the current stage while it runs. `artefacts`, `trained_exact`: from `luthier export --json`. `error`: why
+    it failed, or which artefacts of a successful one were deleted.
     """
 
     id: str
@@ -51,7 +51,8 @@ class Export:
 
 
 class ModelExports:
-    """Exports on the data folder `data`, under `exports`, each in a folder with its id. `program`: what exports."""
+    """Exports in the folder `exports` of the data folder `data`, each in a folder named by its id. `program`: the
+    export command."""
 
     def __init__(self, data: Path, program: Sequence[str] = _PROGRAM) -> None:
         self._data, self._folder, self._program = data, data / "exports", program
@@ -60,7 +61,8 @@ class ModelExports:
         self._turn = asyncio.Lock()
 
     def start(self, model: str, to: str, *, base_id: str | None = None, language: Language = "en") -> Export:
-        """Inside the event loop. `base_id`, `language`: `--base-id`, `--lang`. Raises RateLimitError for too many."""
+        """Start an export; must run in the event loop. `base_id`, `language`: `--base-id`, `--lang`. Raises
+        RateLimitError for too many."""
         if sum(export.status != "failed" for export in self._unfinished.values()) >= _MAX_WAITING:
             raise RateLimitError(f"{_MAX_WAITING} exports wait already. Ask again when one has ended.")
         export = Export(new_id("export-"), model, to, "queued", now())
@@ -78,19 +80,19 @@ class ModelExports:
         return sorted(exports, key=lambda export: (export.created_at, export.created_ns), reverse=True)
 
     def path(self, model: str, export_id: str) -> Path:
-        """The folder of an export that has ended well. Raises NotFoundError."""
+        """The folder of a successful export. Raises NotFoundError."""
         self._find(model, export_id, "succeeded")
         return self._folder / export_id
 
     def delete(self, model: str, export_id: str) -> None:
-        """Of an export that has ended. Raises NotFoundError."""
+        """Delete a finished export. Raises NotFoundError."""
         self._find(model, export_id, "succeeded", "failed")
         self._unfinished.pop(export_id, None)
         self._note(export_id).unlink(missing_ok=True)
         shutil.rmtree(self._folder / export_id, ignore_errors=True)
 
     async def aclose(self) -> None:
-        """Ends the exports that run."""
+        """End all running exports."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -120,7 +122,7 @@ class ModelExports:
             del self._unfinished[export.id]
 
     async def _export(self, export: Export, options: Sequence[str]) -> Export:
-        """Runs the command; the export with its result or its error."""
+        """Run the command. Returns the export with its result or its error."""
         process: Any = await asyncio.create_subprocess_exec(
             *(*self._program, *options, "--", export.model),
             stdin=asyncio.subprocess.DEVNULL,
@@ -141,7 +143,7 @@ class ModelExports:
         return ended
 
     async def _follow(self, export: Export, output: asyncio.StreamReader) -> Export:
-        """Reads JSON documents: stages, which clients see at once, the result, an error."""
+        """Read JSON documents from the output: stages, which clients see immediately, the result, an error."""
         buffer, decoder, ended = "", codecs.getincrementaldecoder("utf-8")("replace"), export
         while chunk := await output.read(_READ_BYTES):
             documents, buffer = _documents(buffer + decoder.decode(chunk))

@@ -1,4 +1,4 @@
-"""Loads what a request generates with: the base model's folder, its engine, and the renderer of its adapter."""
+"""Loads the model of a request: the base model's folder, its engine, and the renderer of its adapter."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ class LoadedModel:
 
     @property
     def renderer(self) -> Renderer:
-        """Takes a second when it is not cached, so it is for worker threads."""
+        """The renderer; loading it takes a second if it is not cached, so call this in a worker thread."""
         return load_renderer(self.folder, self.target.adapter)
 
 
@@ -56,11 +56,10 @@ class ModelLoader:
         return cls(catalogue, EnginePool(options), Pool(options, build_embedding_model), checksums, options)
 
     async def load(self, target: ResolvedModel) -> LoadedModel:
-        """The model with a running engine; a download or a start may take minutes.
+        """Load the model and its engine; a download or a start may take minutes.
 
-        Raises:
-            BaseModelError: The base model cannot be fetched or loaded.
-            CorruptDataError: The fine-tuned model's files are not what its training wrote.
+        Raises: BaseModelError: The base model cannot be fetched or loaded. CorruptDataError: The fine-tuned model's
+        files differ from what its training wrote.
         """
         base = target.base or ""
         if not self.catalogue.ready(base):
@@ -71,14 +70,14 @@ class ModelLoader:
         return LoadedModel(target, folder, await self._start(self.engines, folder))
 
     def local_folder(self, target: ResolvedModel) -> Path:
-        """The base model's, without a download. Raises BadRequestError where it is not on this machine."""
+        """The base model's folder, without a download. Raises BadRequestError if it is not on this machine."""
         if target.base is None or not self.catalogue.ready(target.base):
             message = f"The base model of '{target.name}' is not on this machine yet: `luthier models pull` fetches it."
             raise BadRequestError(message, param="model", code="base_model_unavailable")
         return self.catalogue.folder(target.base)
 
     async def _verify(self, folder: Path | None, name: str) -> None:
-        """Reads a fine-tuned model's files once, and again when they change. Raises CorruptDataError."""
+        """Verify a fine-tuned model's files once, and again when they change. Raises CorruptDataError."""
         if folder is None:
             return
         state = (folder, _folder_state(folder))
@@ -132,5 +131,5 @@ def _engine_options(settings: Settings) -> EngineOptions:
 
 @lru_cache(maxsize=64)
 def load_renderer(base: Path, adapter: Path | None) -> Renderer:
-    """The renderer of a base model or of an adapter, which has a chat template of its own."""
+    """The renderer of a base model, or of an adapter, which has its own chat template."""
     return Renderer(base, adapter / "chat_template.jinja" if adapter else None)

@@ -1,6 +1,6 @@
 """Resolves a `model=` name: a base model, a fine-tuned model, or a model of the upstream service.
 
-A name from a request is looked up in the store, the settings and the catalogue only; it is never used as a path.
+A name from a request is only looked up in the store, the settings and the catalogue; it is never used as a path.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,18 +28,14 @@ SERVED_BY = "x-luthier-served-by"  # response header that names the weights
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """What a name stands for: a base model with or without an adapter, or a model of the upstream service.
+    """The model behind a name: a base model with or without an adapter, or a model of the upstream service.
 
-    Attributes:
-        name: The name that responses echo.
-        base: The base model's name in the catalogue; None for an upstream model.
-        adapter: A PEFT folder on `base`.
-        metadata: What the training data of a fine-tuned model teaches beside its answers.
-        fine_tuned: A fine-tuned model's own name; `name` may be an alias of it.
-        upstream_model: The model's name at the upstream service.
-        successor: The local model that answers once the upstream service no longer has `upstream_model`.
-        share: The share of requests that the successor answers before that, from 0 to 1.
-        embedding_model: The folder of the embedding model that embeds in the base model's place.
+    Attributes: name: The name that responses echo. base: The base model's name in the catalogue; None for an upstream
+    model. adapter: A PEFT folder on `base`. metadata: Properties of a fine-tuned model that come from its training
+    data. fine_tuned: A fine-tuned model's own name; `name` may be an alias of it. upstream_model: The model's name at
+    the upstream service. successor: The local model that answers once the upstream service no longer has
+    `upstream_model`. share: The share of requests that the successor answers before that, from 0 to 1. embedding_model:
+    The folder of the embedding model used instead of the base model.
     """
 
     name: str
@@ -59,7 +55,7 @@ class ResolvedModel:
 
     @property
     def served_by(self) -> str:
-        """The header `SERVED_BY` of local answers; that of a successor adds which upstream model it answers for."""
+        """The header `SERVED_BY` of local answers; for a successor, it also names the upstream model."""
         if self.successor is None:
             return quote(self.weights_name)
         return f"{self.successor.served_by}; instead-of={quote(UPSTREAM + str(self.upstream_model), safe=':/')}"
@@ -75,7 +71,7 @@ class ModelResolver:
         self._models, self._catalogue = store.models, catalogue
 
     def within(self, store: Store, project: str | None) -> "ModelResolver":
-        """The same base models, with the aliases of `project` and the fine-tuned models of `store`, its view.
+        """The same base models with the aliases of `project` and the fine-tuned models of `store`, the project's view.
 
         None: the whole organization, which acts in the default project.
         """
@@ -102,7 +98,7 @@ class ModelResolver:
         return ResolvedModel(name, upstream_model=target.upstream_model, successor=successor, share=share)
 
     def _resolve_local(self, name: str, target: str) -> ResolvedModel | None:
-        """The local model `target` under `name`; None where there is none. Only an alias may be a path."""
+        """The local model `target` under `name`; None if it does not exist. Only an alias may be a path."""
         tuned = self._models.find(target)
         if tuned:
             metadata = _metadata(tuned.adapter, tuned.call_form)
@@ -134,15 +130,15 @@ class ModelResolver:
 
     @property
     def default_base(self) -> str:
-        """What OpenAI's names stand for unless an alias says otherwise."""
+        """The base model behind OpenAI's names, unless an alias replaces it."""
         return self._base
 
     def alias_names(self) -> list[str]:
-        """Names that stand for something else than the default base model, sorted."""
+        """Names that do not stand for the default base model, sorted."""
         return sorted(name for name, target in self._aliases.items() if target != AliasTarget(local=self._base))
 
     def trainable_names(self) -> dict[str, str]:
-        """Every name that a job may start from, with the name that the job echoes."""
+        """Every model name that a job may start from, with the name shown in the job."""
         tuned = [model.id for model in self._models.list()]
         local = [
             name for name, target in self._aliases.items() if not target.upstream_model and _is_available(target, tuned)
@@ -169,7 +165,8 @@ class ModelResolver:
         return Model(id=name, created=0, owned_by="luthier", root=display_name(target.base) if target.base else None)
 
     def _describe_alias(self, name: str, target: AliasTarget) -> Model:
-        """`root` is the target in the setting's notation, with the upstream model's name and without paths."""
+        """Describe an alias: `root` is the target in the setting's notation, with the upstream model's name and
+        without paths."""
         local = display_name(target.local) if target.local else None
         if target.upstream_model is None:
             return Model(id=name, created=0, owned_by="luthier", root=local)
@@ -194,7 +191,7 @@ def _describe_fine_tuned(model: FineTunedModel) -> Model:
 
 
 def _alias_hint(name: str) -> str:
-    """A sentence for the operator; empty for names that are not in the format of fine-tuned models."""
+    """A hint for the operator; empty for names that do not have the format of fine-tuned models."""
     if not name.startswith("ft:"):
         return ""
     return (
@@ -212,5 +209,5 @@ def _metadata(adapter: Path, call_form: WireForm | None) -> AdapterMetadata:
 
 
 def display_name(base: str) -> str:
-    """A base model as clients see it: of a folder its name, never its path."""
+    """The name of a base model as clients see it: for a folder its name, never its path."""
     return Path(base).name if Path(base).is_absolute() else base.removeprefix(TUNED)

@@ -1,4 +1,4 @@
-"""What monitoring reads beyond requests: engines, jobs, trainers and memory, collected when it asks.
+"""Metrics beyond requests: engines, jobs, trainers and memory, collected on each scrape.
 
 Names and labels are documented in docs/operating.md.
 """
@@ -18,7 +18,7 @@ from luthier.types.fine_tuning import FINAL, OPEN
 
 
 def create_registry() -> CollectorRegistry:
-    """One for each application, with the process's memory, CPU time and open files."""
+    """Create the registry of one application, with the process's memory, CPU time and open files."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -30,7 +30,7 @@ class LuthierCollector(Collector):
         self._state = state
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing is read when the collector is registered."""
+        """Registering the collector reads nothing."""
         return []
 
     def collect(self) -> Iterable[Metric]:
@@ -84,7 +84,7 @@ _GPU: dict[str, tuple[str, Callable[[GpuMemory], int]]] = {
 
 
 def _gpu_memory() -> Iterable[Metric]:
-    """Without values where this process computes on no GPU."""
+    """GPU memory; without values if this process does not use a GPU."""
     gpu = gpu_memory()
     for name, (text, read) in _GPU.items():
         yield GaugeMetricFamily(f"luthier_{name}", text, value=read(gpu) if gpu else None)

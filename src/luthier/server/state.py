@@ -1,4 +1,4 @@
-"""What routes share: `AppState`, one for the application, and `State`, its view by one project."""
+"""State shared by routes: `AppState`, one per application, and `State`, its view for one project."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ _MAX_CACHED_PROJECTS = 256
 
 
 class Recording(Protocol):
-    """What a recording says of each model of a hosted account."""
+    """The recorded data of each model of a hosted account."""
 
     @property
     def provider(self) -> str: ...
@@ -42,7 +42,7 @@ class Recording(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """The application's state as one project sees it; `store` and `models` hold that project's rows only."""
+    """The application's state as one project sees it; `store` and `models` contain only that project's rows."""
 
     app: "AppState"
     store: Store
@@ -54,7 +54,7 @@ class State:
 
     @property
     def retention(self) -> Retention:
-        """Of stored responses and of conversations."""
+        """The retention of stored responses and conversations."""
         return Retention(self.settings.stored_days, self.settings.stored_completions)
 
     def within(self, project: str | None) -> "State":
@@ -63,15 +63,13 @@ class State:
 
 @dataclass
 class AppState:
-    """Store and model names of all projects, and what no project has for itself.
+    """Store and model names of all projects, and resources that projects share.
 
-    Attributes:
-        upstream: The client of the upstream service; None when none is configured.
-        upstream_models: Which models the upstream service still has.
-        background: Responses that are generated in the background, by their ids.
-        grader_threads: Graders may run for minutes; in threads of their own they block no other request.
-        file_threads: Of requests that read a whole training file, as many as are read at once.
-        read_recording: Reads what was recorded of a hosted account; None where the settings name no recording.
+    Attributes: upstream: The client of the upstream service; None when none is configured. upstream_models: Which
+    models the upstream service still has. background: Responses that are generated in the background, by their ids.
+    grader_threads: Separate threads for graders, which may run for minutes, so that they do not block other requests.
+    file_threads: For requests that read a whole training file; limits how many are read at once. read_recording: Reads
+    the recording of a hosted account; None if no recording is set.
     """
 
     settings: Settings

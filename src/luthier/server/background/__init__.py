@@ -1,1 +1,1 @@
-"""The door through which workers send requests to the application."""
+"""In-process requests of workers to the application."""

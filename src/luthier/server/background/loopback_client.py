@@ -19,13 +19,13 @@ from luthier.types.strict_json import parse_json
 
 _MAX_ATTEMPTS = 5  # for server errors
 _DATABASE_CODES = ("database_busy", "database_unavailable")
-_UPSTREAM_LIMITS_S = 600.0  # limits per minute pass in that time, monthly ones do not
+_UPSTREAM_LIMITS_S = 600.0  # limits per minute pass within this time, monthly ones do not
 _MAX_BACKOFF_S = 30.0
-_TIMEOUT_S = 24 * 3600.0  # a request waits as long as interactive ones keep the engine busy
+_TIMEOUT_S = 24 * 3600.0  # a request waits while interactive ones keep the engine busy
 
 
 class LoopbackClient:
-    """Requests are validated, answered and refused exactly as over HTTP. Implements the worker's `Application`."""
+    """Requests are validated, answered and rejected exactly as over HTTP. Implements the worker's `Application`."""
 
     def __init__(self, app: ASGIApp, loop: asyncio.AbstractEventLoop) -> None:
         """`loop`: the event loop that runs `app`, where `post` must be awaited."""
@@ -35,7 +35,8 @@ class LoopbackClient:
     async def post(
         self, project: str, path: str, body: dict[str, Any], gate: AbstractAsyncContextManager[Any] | None = None
     ) -> httpx.Response:
-        """The response, after retries of transient errors. `gate` is acquired for each attempt only."""
+        """Send a request and return the response, after retries of transient errors. `gate` is held only during each
+        attempt."""
         low_priority.set(True)
         started, client = time.monotonic(), self._client(project)
         for attempt in itertools.count():
@@ -60,7 +61,8 @@ class LoopbackClient:
 
 
 def _is_transient(response: httpx.Response, attempts: int, waited_s: float) -> bool:
-    """Our own full queues and our database always are, upstream rate limits for a while, server errors a few times."""
+    """Whether to retry: always for our own full queues and database, for a while for upstream rate limits, a few
+    times for server errors."""
     if response.headers.get("x-should-retry") == "false":
         return False
     is_upstream = response.headers.get(SERVED_BY, "").startswith(UPSTREAM)
@@ -73,7 +75,7 @@ def _is_transient(response: httpx.Response, attempts: int, waited_s: float) -> b
 
 
 def _error_code(response: httpx.Response) -> Any:
-    """None where an upstream error does not have OpenAI's form."""
+    """The error's code; None if an upstream error does not have OpenAI's format."""
     try:
         body = parse_json(response.content)
     except BadRequestError:

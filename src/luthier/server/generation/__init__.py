@@ -1,1 +1,1 @@
-"""From a validated request to generated choices: prompts, grammars, parsing, the bridge to engine threads."""
+"""Generates the choices of a validated request: prompts, grammars, parsing, the bridge to engine threads."""

@@ -12,7 +12,7 @@ class MergedStreams:
     """Engine requests that run together; their tokens arrive in one queue."""
 
     def __init__(self, engine: Engine, requests: Sequence[EngineRequest]) -> None:
-        """Submits all requests. Raises RateLimitError with none of them left in the engine's queue."""
+        """Submit all requests. Raises RateLimitError, leaving none of them in the engine's queue."""
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, TokenEvent]] = asyncio.Queue()
         self.streams: list[TokenStream] = []
@@ -31,7 +31,7 @@ class MergedStreams:
     async def tokens(self) -> AsyncGenerator[tuple[int, Token | None]]:
         """(index of the request, its next token), in order of arrival; None after its last token.
 
-        Raises what the engine raises. All requests are cancelled when the iterator is closed or cancelled.
+        Raises the engine's errors. All requests are cancelled when the iterator is closed or cancelled.
         """
         running = len(self.streams)
         try:

@@ -22,14 +22,14 @@ from luthier.types.errors import BadRequestError
 
 _MANY_MESSAGES = 256
 _MIN_MESSAGE_TOKENS = 2
-# The largest output of a hosted model. Clients set what is legal there as an upper bound, so up to this the rest of the
-# context is the bound, if it is smaller.
+# The largest output of a hosted model. Clients send values that are valid there as an upper bound, so values up to this
+# are reduced to the rest of the context if that is smaller.
 _MAX_OUTPUT_TOKENS = 128_000
 
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """A rendered chat: its token ids, and what the answer may be."""
+    """A rendered chat: its token ids, and the constraints on the answer."""
 
     tokens: list[int]
     calls: CallPolicy
@@ -37,7 +37,7 @@ class ChatPrompt:
 
 
 def chat_prompt(state: State, model: LoadedModel, body: CreateChatCompletionRequest) -> ChatPrompt:
-    """May be longer than the context, at most twice as long. Raises APIError, RenderError."""
+    """Render the prompt of a chat, which may be up to twice as long as the context. Raises APIError, RenderError."""
     context_tokens, renderer = model.engine.context_tokens, model.renderer
     calls = call_policy(body, model.target.metadata, strict=state.settings.strict_calls, form=renderer.call_form)
     grammar = response_grammar(body, calls)
@@ -45,7 +45,7 @@ def chat_prompt(state: State, model: LoadedModel, body: CreateChatCompletionRequ
     _check_text_length(context_tokens, renderer, body, calls)
     reasons = model.target.metadata.reasoning
     options = template_options(body, renderer, reasons=reasons)
-    is_free = grammar is None and not calls.forced_prefix  # reasoning has no place in what a grammar constrains
+    is_free = grammar is None and not calls.forced_prefix  # an answer that a grammar constrains has no reasoning
     thinking = is_free and thinks(options, reasons=reasons)
     prompt = _prompt(renderer, body, calls, context_tokens, thinking=thinking, options=options)
     reasoning: Literal["open", "possible"] = "open" if renderer.opens_reasoning(prompt) else "possible"
@@ -56,7 +56,7 @@ def chat_prompt(state: State, model: LoadedModel, body: CreateChatCompletionRequ
 def chat_request(
     state: State, model: LoadedModel, body: CreateChatCompletionRequest, request_id: str
 ) -> GenerationRequest:
-    """The request `request_id`, for the engine. Raises APIError, RenderError."""
+    """Prepare the request `request_id` for the engine. Raises APIError, RenderError."""
     prompt = chat_prompt(state, model, body)
     context_tokens, prompt_tokens = model.engine.context_tokens, len(prompt.tokens)
     max_tokens = body.max_completion_tokens or body.max_tokens
@@ -109,13 +109,14 @@ def _prompt(
             options=options,
         )
     except (RecursionError, TypeError, UnicodeError) as error:
-        # The arguments of a call are JSON in a string: their depth and their characters are not checked before.
+        # The arguments of a call are JSON in a string, whose depth and characters have not been checked before.
         message = f"The messages cannot be turned into tokens: {error}"
         raise BadRequestError(message, param="messages", code="invalid_value") from error
 
 
 def _check_message_count(context_tokens: int, messages: int) -> None:
-    """Rendering thousands of messages takes minutes; more than the context can hold are refused before."""
+    """Reject more messages than the context can hold before rendering, since rendering thousands of them takes
+    minutes."""
     if _MIN_MESSAGE_TOKENS * messages > context_tokens:
         _check_context_length(context_tokens, _MIN_MESSAGE_TOKENS * messages, None)
 
@@ -123,7 +124,8 @@ def _check_message_count(context_tokens: int, messages: int) -> None:
 def _check_rendered_length(
     renderer: Renderer, messages: list[dict[str, Any]], calls: CallPolicy, context_tokens: int
 ) -> None:
-    """Renders the template once, which is cheap; the renderer's own cost is quadratic in the assistant messages."""
+    """Check the length by rendering the template once, which is cheap; the renderer's own cost is quadratic in the
+    assistant messages."""
     text = renderer.template.render(messages, calls.prompt_definitions, answer_next=True)
     prompt_tokens = len(renderer.text(text)) - 1  # the tokenizer may add a special token before plain text
     if prompt_tokens > context_tokens:
@@ -156,7 +158,7 @@ def _texts(message: Message) -> Iterator[str]:
 
 
 def _check_context_length(context_tokens: int, prompt_tokens: int, max_tokens: int | None) -> None:
-    """Raises BadRequestError when the prompt and `max_tokens`, at least one token, exceed the context."""
+    """Raises BadRequestError if the prompt and `max_tokens`, at least one token, exceed the context."""
     if prompt_tokens + (max_tokens or 1) <= context_tokens:
         return
     message = f"This model's maximum context length is {context_tokens} tokens. However, "

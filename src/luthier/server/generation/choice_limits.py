@@ -1,11 +1,11 @@
-"""How many choices one request may generate, and how many of them at a time, by the limit of the engine's queue."""
+"""Limits on the choices of one request, in total and at a time, derived from the limit of the engine's queue."""
 
 from luthier.server.state import State
 from luthier.types.errors import BadRequestError
 
 
 def check_choice_count(state: State, n: int, param: str = "n") -> None:
-    """Raises BadRequestError for more choices than the queue holds: a retry could never succeed."""
+    """Raises BadRequestError for more choices than the queue can hold: a retry could never succeed."""
     limit = _queue_limit(state)
     if n > limit:
         message = (
@@ -16,7 +16,8 @@ def check_choice_count(state: State, n: int, param: str = "n") -> None:
 
 
 def max_running_choices(state: State, queue_share: float) -> int:
-    """Choices of one request that may run at a time, so that it fills at most `queue_share` of the queue."""
+    """The number of choices of one request that may run at a time, so that it fills at most `queue_share` of the
+    queue."""
     return max(1, int(_queue_limit(state) * queue_share))
 
 

@@ -1,7 +1,7 @@
 """One choice of a completion: tokens in, parts of the response out.
 
-Which text belongs to which part, which functions are called and why the choice ended is decided here, once, for
-complete and for streamed responses.
+This module decides, for complete and streamed responses alike, which text belongs to which part, which functions are
+called and why a choice ended.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from luthier.types.ids import new_id
 
 @dataclass(frozen=True)
 class TextDelta:
-    """`tokens`: those that begin in the text, where log-probabilities are requested."""
+    """`tokens`: those that begin in the text, if log-probabilities are requested."""
 
     text: str
     tokens: list[Token] = field(default_factory=list)
@@ -40,7 +40,7 @@ Part = TextDelta | CallDelta | ReasoningDelta | Finish
 
 @dataclass
 class GeneratedChoice:
-    """A complete choice, collected from its parts; without any it is that of a request for no tokens."""
+    """A complete choice, collected from its parts; without parts, that of a request for no tokens."""
 
     text: str = ""
     reasoning: str = ""
@@ -62,7 +62,7 @@ class GeneratedChoice:
 
 
 class _PlainReader:
-    """Generated text that is not read for calls."""
+    """Reads generated text without parsing calls."""
 
     def __init__(self) -> None:
         self._length = 0
@@ -84,14 +84,14 @@ class ChoiceParser:
         *,
         keep_tokens: bool,
     ) -> None:
-        """`decode`: the text that a token completes, as of `Renderer.stream_decoder`."""
+        """`decode`: returns the text that a token completes, such as `Renderer.stream_decoder`."""
         has_marks = bool(calls.wire_form) or calls.form.marks_every_answer
         self._reader: CallReader = calls.form.new_reader(calls.definitions) if has_marks else _PlainReader()
         if calls.reasoning != "unread" and not calls.form.marks_every_answer:
             self._reader = ThinkingReader(self._reader, calls.reasoning_marks, inside=calls.reasoning == "open")
         self._stops = StopSequenceFilter(stop_sequences, protected=len(calls.forced_prefix))
         self._decode, self._calls, self._keep_tokens = decode, calls, keep_tokens
-        self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that no part has yet
+        self._pending: list[tuple[int, int, Token]] = []  # (start, end, token) of tokens that are not yet in a part
         self._length = len(calls.forced_prefix)  # of the generated text
         self._call_count = 0
         self._reader.feed(calls.forced_prefix)
@@ -110,14 +110,14 @@ class ChoiceParser:
         yield from self._parts(self._reader.feed(text))
 
     def finish(self, reason: FinishReason | None) -> Iterator[Part]:
-        """The remaining parts. Raises UnavailableError when the engine was closed during generation."""
+        """The remaining parts. Raises UnavailableError if the engine was closed during generation."""
         self.finished = True
         if reason == "cancelled" and not self.stopped:
             raise UnavailableError("The server is shutting down.")
         if not self.stopped:
             yield from self._parts(self._reader.finish(cut_off=reason == "length"))
         yield from self._text_part(self._stops.flush())
-        # An incomplete character's bytes decode to no text, but their tokens were generated and are reported.
+        # The bytes of an incomplete character decode to no text, but their tokens were generated and are reported.
         if self._pending and not self.stopped and not self._call_count and self._stops.position == self._length:
             yield TextDelta("", [token for _, _, token in self._pending])
         yield Finish(self._finish_reason(reason))
@@ -144,13 +144,13 @@ class ChoiceParser:
             yield TextDelta(text, self._take_tokens(end - len(text), end))
 
     def _call_part(self, *, id: str | None = None, name: str | None = None, arguments: str = "") -> Iterator[CallDelta]:
-        """The legacy form has one call, and so have requests without parallel calls: the first."""
+        """Only the first call is returned in the legacy form and without parallel calls."""
         legacy = self._calls.wire_form == "functions"
         if self._call_count == 1 or (self._calls.parallel and not legacy):
             yield CallDelta(self._call_count - 1, legacy=legacy, id=id, name=name, arguments=arguments)
 
     def _take_tokens(self, start: int, end: int) -> list[Token]:
-        """The pending tokens of the text from `start` to `end`; those of markup before it are dropped."""
+        """Take the pending tokens of the text from `start` to `end`; those of markup before it are dropped."""
         earlier = [entry for entry in self._pending if entry[0] < end]
         self._pending = self._pending[len(earlier) :]
         return [token for token_start, token_end, token in earlier if token_start >= start or token_end > start]

@@ -1,16 +1,17 @@
-"""How many tokens of a response's budget are kept back, so that a call that is required ends within it."""
+"""Tokens of a response's budget that are reserved so that a required call can be completed within it."""
 
 from typing import Any
 
 from luthier.server.generation.tool_calls import CallPolicy
 
 _END_TOKENS = 12  # of the ends of strings, objects and the call
-_CHARACTERS_PER_TOKEN = 2  # of keys and literals; small models have fewer tokens for them
+_CHARACTERS_PER_TOKEN = 2  # characters per token of keys and literals; small models have fewer
 _VALUE_CHARACTERS, _UNKNOWN_CHARACTERS = 4, 32
 
 
 def closing_tokens(calls: CallPolicy, max_tokens: int) -> int:
-    """Enough for the required members of any function, and at most half of the budget; 0 without a required call."""
+    """The number of reserved tokens: enough for the required members of any function, at most half of the budget; 0
+    without a required call."""
     if not (calls.required and calls.enforced):
         return 0
     longest = max(_characters(tool["function"].get("parameters") or {}) for tool in calls.enforced)
@@ -18,7 +19,7 @@ def closing_tokens(calls: CallPolicy, max_tokens: int) -> int:
 
 
 def _characters(schema: Any) -> int:
-    """Of the shortest value, roughly."""
+    """The approximate length of the shortest value."""
     if not isinstance(schema, dict) or "$ref" in schema:
         return _UNKNOWN_CHARACTERS
     if isinstance(schema.get("enum"), list):

@@ -1,4 +1,4 @@
-"""The path of a completion request, from its JSON body to its response, for chat and for plain completions."""
+"""Processing of a completion request, from its JSON body to its response, for chat and plain completions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,15 +26,12 @@ Body = TypeVar("Body", CreateChatCompletionRequest, CreateCompletionRequest)
 
 @dataclass(frozen=True)
 class CompletionEndpoint(Generic[Body]):
-    """What differs between the two endpoints.
+    """The differences between the two endpoints.
 
-    Attributes:
-        path: The endpoint's path at the upstream service.
-        check: Raises BadRequestError for parameters that exclude each other.
-        prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
-        queue_share: How much of the queue one request that is not streamed may fill.
-        on_complete: What to do with the complete response, if anything.
-        on_upstream_answer: What to do with a successful answer of the upstream service, if anything.
+    Attributes: path: The endpoint's path at the upstream service. check: Raises BadRequestError for parameters that
+    exclude each other. prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
+    queue_share: The share of the queue that one unstreamed request may fill. on_complete: Called with the complete
+    response, if set. on_upstream_answer: Called with a successful response of the upstream service, if set.
     """
 
     path: str
@@ -47,9 +44,10 @@ class CompletionEndpoint(Generic[Body]):
 
 
 async def respond(endpoint: CompletionEndpoint[Body], request: Request, state: State) -> Response:
-    """One object, or with `stream` server-sent events; for an upstream model what the upstream service responds.
+    """Return one object, or with `stream` server-sent events; for an upstream model, the upstream service's response.
 
-    A local successor responds once the upstream service no longer has its model. Work ends when the client disconnects.
+    A local successor responds once the upstream service no longer has its model. A disconnect of the client ends the
+    work.
     """
     raw, target = await resolve_model(request, state, endpoint.schema)
     forwarded = await forwarded_response(request, state, raw, target, endpoint.path, endpoint.on_upstream_answer)
@@ -64,7 +62,7 @@ async def forwarded_response(
     path: str,
     on_answer: Callable[[Request, State, UpstreamCall], OnAnswer | None] = lambda request, state, call: None,
 ) -> Response | None:
-    """What the upstream service responds; None for a local model and for one that has a local successor instead."""
+    """The response of the upstream service; None for a local model and for one that a local successor has replaced."""
     if not target.upstream_model:
         return None
     call = UpstreamCall(target.upstream_model, raw, path)
@@ -73,14 +71,14 @@ async def forwarded_response(
 
 
 def served_by(target: ResolvedModel, model: LoadedModel) -> dict[str, str]:
-    """The header of a local answer: which weights, and whether they are served in 8 bits."""
+    """The header of a local answer, which names the weights and says whether they are served in 8 bits."""
     return {SERVED_BY: target.served_by + ("; weights=int8" if model.engine.eight_bits else "")}
 
 
 async def _respond_locally(
     endpoint: CompletionEndpoint[Body], request: Request, state: State, raw: dict[str, Any], target: ResolvedModel
 ) -> Response:
-    """For an upstream model that is gone, its successor's response."""
+    """Respond with a local model: for an upstream model that is gone, its successor."""
     body = _validated(endpoint, raw)
     model = await cancel_on_disconnect(request, state.app.loader.load(target.successor or target))
     writer = await run_in_threadpool(endpoint.prepare, state, model, body)

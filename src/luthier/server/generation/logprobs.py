@@ -1,4 +1,4 @@
-"""Log-probabilities of a choice's tokens, as chat completions and responses have them."""
+"""Log-probabilities of a choice's tokens, in the format of chat completions and responses."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The `model` parameter, read and resolved before the rest of the body is validated.
+"""Reads and resolves the `model` parameter before the rest of the body is validated.
 
 The upstream service validates requests for its own models, so their bodies stay unparsed.
 """
@@ -20,7 +20,7 @@ _MAX_CHARACTERS = 256
 async def resolve_model(
     request: Request, state: State, schema: type[BaseModel]
 ) -> tuple[dict[str, Any], ResolvedModel]:
-    """The JSON body and the model that it names. Raises BadRequestError, NotFoundError."""
+    """Return the JSON body and the model that it names. Raises BadRequestError, NotFoundError."""
     body = await request.json()
     return body, await run_in_threadpool(state.models.resolve, model_name(body, schema))
 

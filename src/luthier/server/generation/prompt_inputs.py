@@ -6,7 +6,7 @@ from typing import Protocol
 from luthier.types.errors import BadRequestError
 
 PromptInput = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
-_CHARACTERS_PER_CONTEXT_TOKEN = 16  # hardly any text that fits the context has more
+_CHARACTERS_PER_CONTEXT_TOKEN = 16  # hardly any text that fits into the context has more
 
 
 class TextTokenizer(Protocol):
@@ -37,10 +37,10 @@ def tokenize_inputs(inputs: PromptInput, tokenizer: TextTokenizer, context_token
 
 
 def exceeds_twice_context(text: str, tokenizer: TextTokenizer, context_tokens: int) -> bool:
-    """Whether a text has more than twice as many tokens as the context, by tokenizing its beginning only.
+    """Whether a text has more than twice as many tokens as the context, determined from its beginning only.
 
-    Tokenizing blocks the whole server, one second for each megabyte, so a text that is refused anyway is not
-    tokenized to its end.
+    Tokenizing blocks the whole server for one second per megabyte, so a text that will be rejected anyway is not
+    tokenized completely.
     """
     chunk, tokens = _CHARACTERS_PER_CONTEXT_TOKEN * context_tokens, 0
     if len(text) <= chunk:
@@ -62,7 +62,7 @@ def check_text_length(text: str, tokenizer: TextTokenizer, context_tokens: int) 
 
 
 def check_context_length(context_tokens: int, prompt_tokens: int, completion_tokens: int) -> None:
-    """Raises BadRequestError when a prompt and its completion exceed the context."""
+    """Raises BadRequestError if a prompt and its completion exceed the context."""
     requested = prompt_tokens + completion_tokens
     if requested > context_tokens:
         raise BadRequestError(

@@ -1,4 +1,4 @@
-"""A request to generate choices, prepared and running: what chat completions and plain completions share."""
+"""A request to generate choices, prepared and running, shared by chat and plain completions."""
 
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
@@ -18,7 +18,7 @@ from luthier.types.common import now
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
-    """Prepared for the engine: one choice for each of `engine_requests`.
+    """A request prepared for the engine, with one choice for each of `engine_requests`.
 
     Attributes:
         prompt_tokens: Of all prompts, for the usage.
@@ -57,10 +57,10 @@ class GenerationRequest:
 
 
 class RunningRequest:
-    """A request whose choices, or some of them, run on the engine."""
+    """A request of which all or some choices run on the engine."""
 
     def __init__(self, request: GenerationRequest, first: int = 0, count: int | None = None) -> None:
-        """Submits `count` choices from index `first` on; None: the rest. Raises RateLimitError."""
+        """Submit `count` choices from index `first` on; None: all remaining ones. Raises RateLimitError."""
         self._request, self._first = request, first
         stop = None if count is None else first + count
         self._merged = MergedStreams(request.model.engine, request.engine_requests[first:stop])
@@ -68,7 +68,7 @@ class RunningRequest:
 
     @property
     def cached_tokens(self) -> int:
-        """Prompt tokens of the first generation that the prefix cache held."""
+        """The number of prompt tokens of the first choice that came from the prefix cache."""
         return self._merged.streams[0].cached_tokens if self._merged.streams else 0
 
     @property
@@ -79,7 +79,7 @@ class RunningRequest:
         self._merged.cancel()
 
     async def parts(self) -> AsyncGenerator[tuple[int, Part]]:
-        """(index of the choice, its next part); the last part of each choice is a Finish.
+        """Yields (index of the choice, its next part); the last part of each choice is a Finish.
 
         Raises what the engine raises.
         """

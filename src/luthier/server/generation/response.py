@@ -1,4 +1,4 @@
-"""Responses of the completion endpoints: one object, or chunks as server-sent events, from the same parts."""
+"""Responses of the completion endpoints, as one object or as server-sent events, from the same parts."""
 
 import asyncio
 import json
@@ -19,20 +19,20 @@ from luthier.types.errors import RateLimitError
 # Receives the complete response before its last byte is sent.
 OnComplete = Callable[[dict[str, Any]], Awaitable[None]]
 
-QUEUE_TIMEOUT_S = 600.0  # for a place in the queue, once there are choices that would be lost
+QUEUE_TIMEOUT_S = 600.0  # for a place in the queue, once completed choices would be lost
 _QUEUE_POLL_S = 0.5
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies send every event at once
 
 
 class ResponseWriter(ABC):
-    """How one endpoint writes the choices of one request."""
+    """Writes the choices of one request in the format of one endpoint."""
 
     def __init__(self, request: GenerationRequest, stream_options: StreamOptions | None) -> None:
         self.request = request
         self.include_usage = bool(stream_options and stream_options.include_usage)
 
     async def score_prompts(self) -> None:
-        """Computes the log-probabilities of echoed prompts. Raises RateLimitError."""
+        """Compute the log-probabilities of echoed prompts. Raises RateLimitError."""
         return
 
     @abstractmethod
@@ -53,9 +53,10 @@ class ResponseWriter(ABC):
 
 
 async def complete_response(writer: ResponseWriter, max_running: int) -> dict[str, Any]:
-    """The response object; at most `max_running` choices run at a time. Frees the engine's slots before it returns.
+    """Return the response object; at most `max_running` choices run at a time. Frees the engine's slots before it
+    returns.
 
-    Raises RateLimitError, normally before the first choice: afterwards it waits for a place in the queue.
+    Raises RateLimitError, normally before the first choice; later choices wait for a place in the queue.
     """
     request, completion_tokens, cached_tokens = writer.request, 0, 0
     choices = [GeneratedChoice() for _ in request.engine_requests]
@@ -74,7 +75,7 @@ async def complete_response(writer: ResponseWriter, max_running: int) -> dict[st
 async def submit(
     request: GenerationRequest, first: int = 0, count: int | None = None, *, timeout_s: float = QUEUE_TIMEOUT_S
 ) -> RunningRequest:
-    """Raises RateLimitError when the queue stays full for `timeout_s`."""
+    """Submit choices. Raises RateLimitError if the queue stays full for `timeout_s`."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
@@ -86,7 +87,7 @@ async def submit(
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events of work that `on_close` ends, however the response ends."""
+    """Server-sent events; `on_close` ends the work behind them, however the response ends."""
 
     def __init__(self, events: AsyncIterator[str], headers: dict[str, str], on_close: Callable[[], None]) -> None:
         self._on_close = on_close
@@ -102,7 +103,7 @@ class EventStream(StreamingResponse):
 def streamed_response(
     writer: ResponseWriter, headers: dict[str, str], on_complete: OnComplete | None = None
 ) -> EventStream:
-    """A running request; the engine's slots are freed at its end. Submits the request. Raises RateLimitError."""
+    """Submit the request and stream its events; the engine's slots are freed at its end. Raises RateLimitError."""
     running = RunningRequest(writer.request)
     return EventStream(_events(writer, running, on_complete), headers, running.cancel)
 

@@ -1,4 +1,4 @@
-"""Sampling parameters of a request as the engine takes them."""
+"""The engine's sampling parameters of a request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +21,7 @@ def sampling_params(
     grammar: str | None = None,
     closing_tokens: int = 0,
 ) -> list[SamplingParams]:
-    """For each of `n` choices of a prompt; choices differ by their seeds. Raises BadRequestError."""
+    """The parameters of each of `n` choices of a prompt, which differ in their seeds. Raises BadRequestError."""
     return [
         SamplingParams(
             max_tokens=max_tokens,

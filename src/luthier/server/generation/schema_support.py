@@ -1,4 +1,5 @@
-"""What of a JSON schema the grammar compiler supports: the first keyword that it does not, and the schema without."""
+"""Support of the grammar compiler for a JSON schema: the first unsupported keyword, and the schema without such
+keywords."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from luthier.types.sized_cache import sized_cache
 
 Path = tuple[str, ...]
 _CORE_KEYWORDS = ("type", "properties", "required", "items", "enum", "const", "anyOf", "$ref", "$defs")
-_MAX_REMOVED = 64  # keywords; a schema with more unsupported ones is taken for unsupported altogether
+_MAX_REMOVED = 64  # a schema with more unsupported keywords is treated as unsupported altogether
 
 
 @sized_cache
@@ -30,9 +31,9 @@ def is_supported(schema: Any) -> bool:
 
 
 def first_unsupported(schema: Any) -> tuple[Path, str | None] | None:
-    """(path, keyword) of a part that cannot be enforced; the keyword is None where it is the part as a whole.
+    """(path, keyword) of a part that cannot be enforced; the keyword is None if the whole part cannot be.
 
-    None for a schema that is supported, and for one of which no single part can be blamed.
+    None for a supported schema, and for one that is unsupported without a single responsible part.
     """
     if is_supported(schema):
         return None
@@ -52,7 +53,7 @@ def _unsupported_keyword(part: dict[str, Any], definitions: dict[str, Any]) -> s
 
 
 def relaxed(schema: Any) -> Any:
-    """The schema without what cannot be enforced; None if nothing of it can be."""
+    """The schema without the parts that cannot be enforced; None if none of it can be."""
     return json.loads(_relaxed(json.dumps(schema)))
 
 
@@ -68,7 +69,7 @@ def _relaxed(text: str) -> str:
 
 
 def _without(schema: Any, path: Path, keyword: str | None) -> Any:
-    """A copy without a keyword of the part at `path`, or with any value there."""
+    """A copy without a keyword of the part at `path`, or with that part accepting any value."""
     if not path:
         return {key: value for key, value in schema.items() if key != keyword} if keyword else {}
     if isinstance(schema, list):

@@ -1,28 +1,28 @@
-"""Stop sequences in the text that the caller sees; the markup of calls is taken out before."""
+"""Stop sequences in the text that the client sees; the markup of calls has been removed before."""
 
 from collections.abc import Sequence
 
 
 class StopSequenceFilter:
-    """Text that may turn out to be a stop sequence is held back until that is certain.
+    """Holds back text that may become a stop sequence until it is clear whether it does.
 
-    The output does not depend on how the text is cut into pieces: the stop sequence that is complete first ends the
-    text, and of several that are complete at once the longest.
+    The output does not depend on how the text is split into pieces: the stop sequence that is completed first ends the
+    text, and among several completed at the same position the longest.
     """
 
     def __init__(self, stop_sequences: Sequence[str], protected: int = 0) -> None:
-        """`protected`: the offset in the generated text up to which no stop sequence begins."""
+        """`protected`: offset in the generated text before which no stop sequence can begin."""
         self._stop_sequences, self._protected = [stop for stop in stop_sequences if stop], protected
-        self._text, self._start = "", 0  # text that is held back, and its offset in the generated text
+        self._text, self._start = "", 0  # held-back text and its offset in the generated text
         self.stopped = False
 
     @property
     def position(self) -> int:
-        """Offset in the generated text of the first character that was not returned yet."""
+        """Offset in the generated text of the first character that has not been returned yet."""
         return self._start
 
     def feed(self, text: str, start: int) -> str:
-        """Adds the text at offset `start`, which follows the text before; returns what can be sent."""
+        """Add the text at offset `start`, which follows the previous text, and return the text that can be sent."""
         if self.stopped:
             return ""
         if not self._text:
@@ -41,7 +41,7 @@ class StopSequenceFilter:
         return self._take(len(self._text) - overlap)
 
     def flush(self) -> str:
-        """The text that was held back: no text follows it, or a call does."""
+        """Return the held-back text, since no text follows it, or a call does."""
         return self._take(len(self._text))
 
     def _take(self, end: int) -> str:

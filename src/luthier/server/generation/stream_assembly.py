@@ -1,4 +1,4 @@
-"""Assembles a streamed chat completion, server-sent events of chunks, into the object of an unstreamed one."""
+"""Assembles the server-sent events of a streamed chat completion into the object of an unstreamed one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,8 @@ _SHARED = ("id", "created", "model", "service_tier", "system_fingerprint", "usag
 
 
 def assemble_stream(events: bytes) -> dict[str, Any] | None:
-    """The chat completion; None for a stream that ended early, with an error, or before every choice was finished.
+    """Return the chat completion; None for a stream that ended early, with an error, or before every choice was
+    finished.
 
     Raises BadRequestError for an event that is not JSON.
     """
@@ -36,7 +37,7 @@ def assemble_stream(events: bytes) -> dict[str, Any] | None:
 
 
 def _payloads(events: bytes) -> Iterator[bytes]:
-    """The data of each event; up to and with the end mark."""
+    """The data of each event, up to and including the end marker."""
     for line in events.splitlines():
         if line.startswith(b"data:"):
             payload = line.removeprefix(b"data:").strip()
@@ -73,6 +74,6 @@ def _extend_call(call: dict[str, Any], delta: dict[str, Any]) -> None:
 
 
 def _extend_function(function: dict[str, str], delta: dict[str, Any]) -> None:
-    """The name comes once, the arguments in pieces."""
+    """Add a piece of a call: the name comes once, the arguments in pieces."""
     function["name"] = function.get("name") or delta.get("name") or ""
     function["arguments"] = function.get("arguments", "") + (delta.get("arguments") or "")

@@ -7,7 +7,7 @@ from luthier.types.errors import BadRequestError
 
 
 def check_strict(schema: dict[str, Any], owner: str, param: str) -> None:
-    """Raises BadRequestError about the first object schema that is not strict; `owner`: what the schema is of."""
+    """Raises BadRequestError for the first object schema that is not strict; `owner`: what the schema belongs to."""
     for path, part in _object_schemas(schema, ()):
         fault = _fault(part)
         if fault:

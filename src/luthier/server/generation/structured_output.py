@@ -1,7 +1,7 @@
-"""Structured outputs: the grammar of a response, which is a JSON document, calls, or text with calls in it.
+"""Structured outputs: the grammar of a response, which may be a JSON document, calls, or text with calls.
 
-JSON has one space after commas and colons, as rendered training data has: a small model that may generate any
-whitespace sometimes generates nothing else.
+JSON has one space after commas and colons, like rendered training data: a small model that may generate any whitespace
+sometimes generates nothing else.
 """
 
 import json
@@ -22,7 +22,7 @@ from luthier.types.sized_cache import sized_cache
 
 @dataclass(frozen=True)
 class ResponseGrammar:
-    """What a response may be.
+    """The constraints on a response.
 
     Attributes:
         document: The schema of a JSON document; None: the response is text.
@@ -85,10 +85,10 @@ def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> st
 
 @sized_cache
 def _enforceable(functions: str, form: CallForm) -> Definitions | None:
-    """The functions, as far as their schemas go.
+    """The functions with the parts of their schemas that can be enforced.
 
-    A function whose schema is not supported is constrained by what of it is, or by its name; all functions are by
-    their names where together they are too large, and none is where even the names are.
+    A function with an unsupported schema is constrained by the supported part of it, or by its name. All functions are
+    constrained only by their names if they are too large together, and not at all if even the names are.
 
     Raises:
         BadRequestError: For a strict function that cannot be enforced, with its name and the place.
@@ -97,7 +97,7 @@ def _enforceable(functions: str, form: CallForm) -> Definitions | None:
     if _fits(exact, form):
         return exact
     names = [_name_only(tool) for tool in exact]
-    if _fits(names, form):  # so there are few enough functions to check one by one
+    if _fits(names, form):  # so the functions are few enough to check one by one
         parts = [tool if _fits([tool], form) else _reduced(tool, index, form) for index, tool in enumerate(exact)]
         names = [tool if is_strict(tool) else name for tool, name in zip(exact, names, strict=True)]
         for candidates in (parts, names):
@@ -117,7 +117,7 @@ def _fits(functions: Definitions, form: CallForm) -> bool:
 
 
 def _reduced(tool: dict[str, Any], index: int, form: CallForm) -> dict[str, Any]:
-    """The definition without what cannot be enforced. Raises BadRequestError for a strict one."""
+    """The definition without the parts that cannot be enforced. Raises BadRequestError for a strict one."""
     function = tool["function"]
     if is_strict(tool):
         param = f"tools[{index}].function.parameters"
@@ -125,7 +125,7 @@ def _reduced(tool: dict[str, Any], index: int, form: CallForm) -> dict[str, Any]
     parameters = relaxed(function.get("parameters"))
     if not isinstance(parameters, dict):
         return _name_only(tool)
-    if "properties" not in parameters:  # what was removed may have named members
+    if "properties" not in parameters:  # the removed part may have named members
         parameters.setdefault("additionalProperties", True)
     smaller = {"function": function | {"parameters": parameters}}
     return smaller if _fits([smaller], form) else _name_only(tool)
@@ -167,7 +167,7 @@ def _document_schema(body: CreateChatCompletionRequest) -> dict[str, Any] | None
 
 
 def _requested_schema(json_schema: JsonSchema) -> dict[str, Any]:
-    """The schema to enforce: all of a strict one, and what can be enforced of any other."""
+    """The schema to enforce: all of a strict one, or the enforceable part of any other."""
     schema = json_schema.document or {"type": "object"}
     if json_schema.strict:
         owner = f"response_format '{json_schema.name}'"

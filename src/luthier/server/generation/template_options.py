@@ -1,4 +1,4 @@
-"""What a request asks of the chat template, as other servers take it: `chat_template_kwargs`, `reasoning_effort`."""
+"""Chat template options of a request, as in other servers: `chat_template_kwargs`, `reasoning_effort`."""
 
 from typing import Any
 
@@ -13,15 +13,14 @@ _EFFORT = "reasoning_effort"
 def template_options(body: CreateChatCompletionRequest, renderer: Renderer, *, reasons: bool) -> dict[str, Any]:
     """Variables of the chat template.
 
-    An effort reaches a template that reads it; `none` turns reasoning off, and every other turns it on. What
-    `chat_template_kwargs` says takes precedence.
+    An effort is passed to a template that reads it; `none` turns reasoning off, and every other value turns it on.
+    `chat_template_kwargs` take precedence.
 
     Args:
         reasons: Whether the model was trained with reasoning.
 
-    Raises:
-        BadRequestError: For a variable that the template does not read, and for an effort where the base model has no
-            reasoning that could be turned on.
+    Raises: BadRequestError: For a variable that the template does not read, and for an effort if the base model has no
+    reasoning that could be turned on.
     """
     requested_options = body.chat_template_kwargs or {}
     variables = renderer.template.variables
@@ -42,7 +41,7 @@ def template_options(body: CreateChatCompletionRequest, renderer: Renderer, *, r
 
 
 def thinks(options: dict[str, Any], *, reasons: bool) -> bool:
-    """Whether answers begin with reasoning: as the request says, else as the model was trained."""
+    """Whether answers begin with reasoning: as requested, otherwise as the model was trained."""
     return bool(next((options[name] for name in THINKING_SWITCHES if name in options), reasons))
 
 

@@ -1,6 +1,7 @@
-"""Function calls in both of OpenAI's forms: what a request allows and requires, and calls as they are sent.
+"""Function calls in both of OpenAI's formats: the calls that a request allows and requires, and their representation in
+responses.
 
-`tools` is today's form, `functions` the legacy one, which fine-tuned models may have been trained on.
+`tools` is the current format, `functions` the legacy one, which fine-tuned models may have been trained on.
 """
 
 from dataclasses import dataclass
@@ -23,22 +24,17 @@ Definitions = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class CallPolicy:
-    """How the calls of one request are prompted, constrained, parsed and sent.
+    """How the calls of one request are prompted, constrained, parsed and returned.
 
-    Attributes:
-        form: How the base model writes calls.
-        wire_form: The form in which calls are sent; None: generated text is not parsed for calls.
-        parallel: Whether a choice may have several calls. A model that must call and was not trained to, and one that
-            must call a named function, gets to write several only where the request says so: a small model that may
-            go on goes on.
-        prompt_definitions: The request's definitions, as tools, for the prompt.
-        definitions: The request's definitions, else those that the model was trained with.
-        enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
-        required: Whether the choice must be a call.
-        forbidden: Whether the choice must be text.
-        reasoning: Whether reasoning is read apart from the answer, and whether the prompt has opened it.
-        reasoning_marks: What stands around reasoning.
-        forced_prefix: What the text is forced to begin with, when a call is required and no definition is known.
+    Attributes: form: How the base model writes calls. wire_form: The form in which calls are sent; None: generated text
+    is not parsed for calls. parallel: Whether a choice may have several calls. A model that must call but was not
+    trained to, and one that must call a named function, may write several only if the request says so, because a small
+    model that may continue does continue. prompt_definitions: The request's definitions, as tools, for the prompt.
+    definitions: The request's definitions, else those that the model was trained with. enforced: The only functions
+    that the model can call, by a grammar; None: calls are not constrained. required: Whether the choice must be a call.
+    forbidden: Whether the choice must be text. reasoning: Whether reasoning is read apart from the answer, and whether
+    the prompt has opened it. reasoning_marks: The markers around reasoning. forced_prefix: The forced beginning of the
+    text if a call is required and no definition is known.
     """
 
     form: CallForm = HERMES
@@ -61,7 +57,7 @@ def call_policy(
     strict: StrictCalls = "off",
     form: CallForm = HERMES,
 ) -> CallPolicy:
-    """By the request, else by the `metadata` of a fine-tuned model; `strict`: the setting `strict_calls`.
+    """The policy of the request, otherwise of a fine-tuned model's `metadata`; `strict`: the setting `strict_calls`.
 
     Raises BadRequestError.
     """
@@ -89,7 +85,7 @@ def call_policy(
 
 
 def _well_shaped(definitions: Definitions) -> Definitions:
-    """Without keywords of the schemas that no reader could make sense of. Raises BadRequestError for a strict one."""
+    """The definitions without malformed schema keywords. Raises BadRequestError for those of a strict function."""
     tools = []
     for tool in definitions:
         function = tool["function"]
@@ -179,7 +175,7 @@ def _forced_prefix(choice: Any, form: CallForm) -> str:
 
 @dataclass(frozen=True)
 class CallDelta:
-    """The next piece of call `index`; `id` and `name` with its first piece only."""
+    """The next piece of call `index`; only the first piece has `id` and `name`."""
 
     index: int
     legacy: bool = False
@@ -224,5 +220,5 @@ class GeneratedCalls:
 
 
 def encodable_name(name: str) -> str:
-    """A model may write the escape of half a character, which no response can carry."""
+    """Replace lone surrogates, whose escapes a model may write, but which cannot be encoded in a response."""
     return name.encode("utf-8", "replace").decode()

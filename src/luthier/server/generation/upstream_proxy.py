@@ -23,7 +23,7 @@ from luthier.server.state import State
 from luthier.types.aliases import UPSTREAM
 from luthier.types.errors import PermissionDeniedError, UnavailableError
 
-# Receives the complete body of a successful response after its last byte has been sent; never raises.
+# Receives the complete body of a successful response after its last byte has been sent; must not raise.
 OnAnswer = Callable[[bytes], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _MAX_COPIED_BYTES = 16 * 1024 * 1024  # of a stream
 
 @dataclass(frozen=True)
 class UpstreamCall:
-    """A request for the upstream service: the client's `body` for the model `model` there, to the endpoint `path`."""
+    """A request to the upstream service: the client's `body`, for its model `model`, to the endpoint `path`."""
 
     model: str
     body: dict[str, Any]
@@ -41,7 +41,7 @@ class UpstreamCall:
 
 
 async def forward(state: State, model: str, body: dict[str, Any], path: str) -> Response:
-    """The upstream's response. Raises UnavailableError when no service is configured or it cannot be reached."""
+    """Return the upstream's response. Raises UnavailableError if no service is configured or it cannot be reached."""
     call = UpstreamCall(model, body, path)
     try:
         return await _response(call, await _send(state, call), None)
@@ -52,11 +52,11 @@ async def forward(state: State, model: str, body: dict[str, Any], path: str) -> 
 async def forward_unless_gone(
     state: State, call: UpstreamCall, target: ResolvedModel, on_answer: OnAnswer | None = None
 ) -> Response | None:
-    """The upstream's response; None when its model is gone and `target`, the alias of it, has a successor, and for the
-    share of requests that the successor answers anyhow.
+    """Return the upstream's response; None if its model is gone and the alias `target` has a successor, and for the
+    share of requests that the successor answers in any case.
 
-    Only the upstream service itself says that: errors of the network, its limits and its failures are responses like
-    any other. Raises UnavailableError like `forward`.
+    Only the upstream service itself can report that a model is gone; network errors, rate limits and failures are
+    passed on. Raises UnavailableError like `forward`.
     """
     if target.successor and (state.app.upstream_models.is_gone(call.model) or _is_chosen(target.share)):
         return None
@@ -76,7 +76,7 @@ async def forward_unless_gone(
 
 
 def _is_chosen(share: float) -> bool:
-    """True for this share of calls."""
+    """Returns True for this share of calls, at random."""
     return random.random() < share  # noqa: S311 - no secret depends on it
 
 
@@ -152,7 +152,7 @@ class _ProxiedStream(StreamingResponse):
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Complete lines only, so that an error in the middle of one becomes an event of its own."""
+    """Yield only complete lines, so that an error in the middle of one becomes a separate event."""
     partial_line = b""
     try:
         async for chunk in response.aiter_bytes():

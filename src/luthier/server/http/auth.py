@@ -15,7 +15,7 @@ INTERNAL_CALLER = "luthier.caller"
 
 
 async def authenticate(headers: Headers, keys: KeyRing) -> Caller:
-    """The caller of a request, by its bearer key; where no key is required, everyone is the organization.
+    """The caller of a request, from its bearer key; if no key is required, every caller is the organization.
 
     Raises:
         AuthenticationError: In OpenAI's words.
@@ -58,7 +58,8 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 
 
 def require_priority(caller: Caller, priority: int, param: str) -> None:
-    """Raises PermissionDeniedError for a priority that passes the jobs of other projects, unless by an admin key."""
+    """Raises PermissionDeniedError for a priority that takes precedence over other projects' jobs, except with an
+    admin key."""
     if priority > 0 and not caller.admin:
         message = "A priority above 0 puts a job before those of other projects and requires an admin API key."
         raise PermissionDeniedError(message, param=param, code="insufficient_permissions")

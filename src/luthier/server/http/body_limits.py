@@ -1,4 +1,4 @@
-"""How many bytes a request body may have, by the path that it is sent to."""
+"""Size limits of request bodies by path."""
 
 import re
 
@@ -9,12 +9,12 @@ _FILES, _PARTS = re.compile("/v1/files"), re.compile("/v1/uploads/[^/]+/parts")
 
 
 def accepts_file(path: str) -> bool:
-    """Whether a body sent to `path` may hold a file, and so be larger than what is buffered in memory."""
+    """Whether a body sent to `path` may contain a file, and so exceed the size that is buffered in memory."""
     return bool(_FILES.fullmatch(path) or _PARTS.fullmatch(path))
 
 
 def body_limit_bytes(path: str, max_file_bytes: int) -> int:
-    """Largest body for `path`: a form with a file where one is accepted, JSON elsewhere."""
+    """The largest body for `path`: a form with a file if one is accepted, otherwise JSON."""
     if not accepts_file(path):
         return _JSON_BYTES
     return _FORM_BYTES + (PART_BYTES if _PARTS.fullmatch(path) else max_file_bytes)

@@ -1,8 +1,8 @@
-"""HTTP connections within limits: clients that send nothing, or a request bit by bit, hold up nobody else.
+"""Limits on HTTP connections, so that clients that send nothing, or a request byte by byte, do not delay others.
 
-Such connections cost a client nothing and come before any API key. A connection whose request headers take too long
-is closed; where there are as many connections as the process has descriptors for, the one that has been silent longest
-makes room for the newest. A connection that waits for the server's answer is never closed.
+Such connections cost a client nothing and precede any API key. A connection whose request headers take too long is
+closed; if there are as many connections as the process has descriptors for, the one that has been silent longest is
+closed in favour of the newest. A connection that waits for the server's answer is never closed.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_HEADERS_S = 30.0  # from the first byte, or from the connection, to the last header
-ACCEPT_BURST = 32  # connections that asyncio accepts in one go, before any of them can make room for another
+ACCEPT_BURST = 32  # connections that asyncio accepts in one go, before any of them can be closed for another
 _RESERVED_DESCRIPTORS = ACCEPT_BURST + 128  # and for the database, files, trainers and upstream connections
 _MOST_CONNECTIONS = 8192
 
@@ -34,7 +34,8 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
         if not self.waits_for_headers():
             self._stop_deadline()
-        elif self.conn.trailing_data[0]:  # headers have begun; the rest of an early refused body is no request
+        # Headers have begun; the rest of a body that was rejected early is not a request
+        elif self.conn.trailing_data[0]:
             self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,7 +71,7 @@ class BoundedConnection(H11Protocol):
 
 
 def max_connections() -> int:
-    """As many as the process may have descriptors, less those that it needs itself."""
+    """The limit of the process's descriptors, less those that it needs itself."""
     try:
         import resource
     except ImportError:  # Windows

@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of `work`, which is cancelled when the client disconnects first.
+    """Return the result of `work`, which is cancelled if the client disconnects first.
 
     The request's body must have been read: the only message left is then the disconnect.
 

@@ -65,7 +65,7 @@ def error_body(error: APIError) -> dict[str, Any]:
 
 
 def as_api_error(error: Exception, request: Request | None = None) -> APIError:
-    """Any exception as an error that can be sent to a client; an unexpected one is logged."""
+    """Convert any exception to an error that can be sent to a client; an unexpected one is logged."""
     match error:
         case APIError():
             return error
@@ -89,7 +89,7 @@ def as_api_error(error: Exception, request: Request | None = None) -> APIError:
 
 
 def _storage_error(error: DBAPIError | OSError) -> APIError | None:
-    """Nothing was written, and the request may be sent again."""
+    """The error for a storage fault: nothing was written, and the request may be sent again."""
     match storage_fault(error):
         case "full":
             message = "The server's disk is full. Nothing was stored; its operator has to make room."

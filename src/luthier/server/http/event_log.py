@@ -1,4 +1,4 @@
-"""Events of work in the background: kept while it runs, and followed by any number of readers, from any event on."""
+"""Events of background work, kept while it runs, which any number of readers can follow from any event on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EventLog:
-    """`task`: the work; whoever starts it sets this. All methods run in the event loop."""
+    """`task`: the work, set by its starter. All methods run in the event loop."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -25,7 +25,7 @@ class EventLog:
         self._wake()
 
     async def cancel(self) -> None:
-        """Returns when the work has ended."""
+        """Cancel the work, and return when it has ended."""
         self.cancelled = True
         if self.task:
             self.task.cancel()

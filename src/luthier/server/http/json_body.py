@@ -12,25 +12,24 @@ from numpy.typing import NDArray
 from luthier.types.errors import PayloadTooLargeError
 from luthier.types.strict_json import parse_json
 
-# What parsing and validation cost is in proportion to the values of a body, and most of all to the members of its
-# objects. The 300,000 token ids that OpenAI takes in one request of embeddings fit, and so do 128 tools of 200 members.
+# The cost of parsing and validation is proportional to the number of values in a body, and above all of object members.
+# The 300,000 token ids that OpenAI accepts in one embeddings request fit, and so do 128 tools of 200 members.
 MAX_JSON_VALUES, MAX_JSON_MEMBERS = 400_000, 30_000
 _LARGE_BYTES = 32 * 1024
 
 
 async def parse_json_body(body: bytes) -> Any:
-    """The parsed body; a large one is parsed in a thread, so that other requests are answered meanwhile.
+    """Parse a body; a large one is parsed in a thread, so that other requests are answered meanwhile.
 
-    Raises:
-        PayloadTooLargeError: More than `MAX_JSON_VALUES` values or `MAX_JSON_MEMBERS` members, however few bytes.
-        BadRequestError: As `parse_json`.
+    Raises: PayloadTooLargeError: More than `MAX_JSON_VALUES` values or `MAX_JSON_MEMBERS` members, however few bytes.
+    BadRequestError: See `parse_json`.
     """
     return await run_in_threadpool(_parse_bounded, body) if len(body) > _LARGE_BYTES else parse_json(body)
 
 
 def _parse_bounded(body: bytes) -> Any:
     if body.count(b":") > MAX_JSON_MEMBERS or sum(map(body.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        _check_counts(_outside_strings(body))  # the characters above may stand in strings
+        _check_counts(_outside_strings(body))  # the characters above may occur within strings
     return parse_json(body)
 
 

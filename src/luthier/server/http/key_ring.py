@@ -1,7 +1,7 @@
-"""The keys that a server accepts: those of its settings, those it manages, and one for commands on its own machine.
+"""The keys that a server accepts: those of its settings, its managed keys, and one for commands on its own machine.
 
-A managed key that is revoked, in this process or another, is refused after two seconds at the latest. What the database
-says of a key is remembered for that long; then a thread reads it again, and the event loop waits for no database.
+A managed key that is revoked, in this process or another, is rejected within two seconds. What the database says of a
+key is remembered for that long; then a thread reads it again, and the event loop waits for no database.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from luthier.store.api_keys import ApiKeys, StoredKey
 from luthier.types.projects import Caller
 
-_TRUSTED_S = 2.0  # how long what the database says of a key holds
+_TRUSTED_S = 2.0  # how long the database's answer about a key stays valid
 
 
 class KeyCheck(NamedTuple):

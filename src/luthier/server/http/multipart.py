@@ -49,7 +49,8 @@ async def parse_form(
 
 
 class _Parser(MultiPartParser):
-    """Writes the file to `folder` at once; Starlette's own would spool it to another disk, to be copied from there."""
+    """Writes the file directly to `folder`; Starlette's parser would spool it to another disk and copy it from
+    there."""
 
     def __init__(self, request: Request, folder: Path) -> None:
         super().__init__(request.headers, cast(Any, request.stream()), max_files=1, max_fields=8)
@@ -96,7 +97,7 @@ def _file(form: FormData, name: str) -> UploadFile:
 
 
 def _decoded_name(name: str) -> str:
-    """.NET's HttpClient sends a name beyond ASCII as a mail header's encoded word."""
+    """Decode a non-ASCII name, which .NET's HttpClient sends as an encoded word of mail headers."""
     if not (name.startswith("=?") and name.endswith("?=")):
         return name
     try:

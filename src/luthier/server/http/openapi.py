@@ -1,4 +1,4 @@
-"""`/openapi.json`: the document that FastAPI derives from the routes, completed where FastAPI cannot look.
+"""`/openapi.json`: the document that FastAPI derives from the routes, completed with what FastAPI cannot see.
 
 Bodies that a route parses itself are declared on the route with `reads`; errors have OpenAI's body, not FastAPI's.
 """

@@ -1,4 +1,4 @@
-"""Pydantic's validation errors in OpenAI's words and with OpenAI's codes."""
+"""Pydantic's validation errors with OpenAI's wording and codes."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _MAX_QUOTED = 100  # characters of a value that an error quotes
 
 
 def validated(model: type[_Model], value: Any) -> _Model:
-    """Raises BadRequestError about the first invalid field."""
+    """Validate `value`. Raises BadRequestError about the first invalid field."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -66,7 +66,7 @@ def _missing_or_unknown(kind: str, param: str) -> BadRequestError:
 
 
 def _as_json(expected: str) -> str:
-    return expected if "'" in expected else expected.lower()  # True and False are no strings
+    return expected if "'" in expected else expected.lower()  # True and False are not strings
 
 
 def _not_in_enum(param: str, value: Any, context: dict[str, Any], numbers: Sequence[str]) -> BadRequestError:
@@ -164,7 +164,7 @@ def _type_name(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value as an error quotes it, cut after its first characters."""
+    """A value as quoted in an error, truncated."""
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 

@@ -1,4 +1,4 @@
-"""Which models the upstream service still has: by its error responses, and by the shutdown dates that it names."""
+"""Which models the upstream service still has, according to its error responses and shutdown dates."""
 
 import asyncio
 import datetime as dt
@@ -15,7 +15,7 @@ from luthier.types.errors import BadRequestError
 from luthier.types.strict_json import parse_json
 
 _log = logging.getLogger(__name__)
-_RECHECK_S = 600.0  # until the upstream service is asked for a model again that it did not have
+_RECHECK_S = 600.0  # until the upstream service is asked again for a model that it did not have
 _DATES_REFRESH_S = 6 * 3600.0
 # With status 404: OpenAI's code, and Azure's for deployments.
 _UNKNOWN_CODES = {"model_not_found", "deploymentnotfound"}
@@ -35,7 +35,7 @@ class UpstreamModels:
         self._reported: set[str] = set()  # models whose shutdown was logged
 
     def is_gone(self, model: str) -> bool:
-        """Whether the model was gone a moment ago, or its last day has passed."""
+        """Whether the model was recently reported as gone, or its shutdown date has passed."""
         last_day = self._dates.get(model)
         if last_day is None or self._today() <= last_day:
             return self._clock() < self._gone_until_s.get(model, 0.0)
@@ -45,7 +45,8 @@ class UpstreamModels:
         return True
 
     def report_gone(self, model: str, name: str, successor: str) -> None:
-        """`name`: what clients call it. `successor`: the weights that answer from now on."""
+        """Record that a model is gone. `name`: its name for clients. `successor`: the weights that answer from now
+        on."""
         self._gone_until_s[model] = self._clock() + _RECHECK_S
         _log.warning("the upstream service no longer has %s: %s answers for %s", model, successor, name)
 
@@ -53,7 +54,7 @@ class UpstreamModels:
         return self._dates.get(model)
 
     async def follow_dates(self, client: httpx.AsyncClient, models: Iterable[str]) -> None:
-        """Reads the dates now and every few hours, since services move them; runs until it is cancelled."""
+        """Read the dates now and every few hours, since services change them; runs until it is cancelled."""
         while True:
             for model in models:
                 date = await _shutdown_date(client, model)
@@ -78,7 +79,7 @@ async def _shutdown_date(client: httpx.AsyncClient, model: str) -> dt.date | Non
 def says_gone(status: int, content: bytes) -> bool:
     """Whether an error response is about a model that is gone, rather than about the request, the key or the load.
 
-    A 404 without OpenAI's code for it may be a wrong base URL, so it is not.
+    A 404 without OpenAI's code may come from a wrong base URL, so it does not count.
     """
     if status == 410:
         return True

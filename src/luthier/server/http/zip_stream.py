@@ -1,4 +1,4 @@
-"""A folder as a ZIP archive that is written while it is sent: neither memory nor disk holds it."""
+"""A folder as a ZIP archive that is built while it is sent, without buffering it in memory or on disk."""
 
 import zipfile
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from pathlib import Path
 from fastapi.responses import StreamingResponse
 
 _CHUNK_BYTES = 1 << 20
-_WRITTEN_AT = (1980, 1, 1, 0, 0, 0)  # the same folder is the same archive
+_WRITTEN_AT = (1980, 1, 1, 0, 0, 0)  # the same folder gives the same archive
 
 
 class _Sink:
-    """What `zipfile` writes to; `take` hands over what was written since the last call."""
+    """The output of `zipfile`; `take` returns the bytes written since the last call."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -33,7 +33,7 @@ class _Sink:
 
 
 def zip_of(folder: Path) -> Iterator[bytes]:
-    """Every file of the folder, uncompressed: weights do not get smaller."""
+    """Yield an archive of every file of the folder, uncompressed, since weights hardly compress."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for path in sorted(entry for entry in folder.rglob("*") if entry.is_file()):

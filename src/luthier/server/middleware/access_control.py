@@ -28,7 +28,7 @@ from luthier.types.projects import Caller
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 _READING = {"GET", "HEAD", "OPTIONS"}
 _MAX_HEADERS_BYTES = 64 * 1024
-_PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which send no key
+_PROBE_PATHS = {"/health", "/ready"}  # for Docker, Kubernetes and load balancers, which do not send a key
 _DASHBOARD_PATHS = ("/", "/dashboard/")  # files without data; browsers send no key for them
 _NOBODY = Caller(project=None, admin=False)
 
@@ -74,7 +74,7 @@ class AccessControl:
             await error_response(error)(scope, receive, send_with_headers)
 
     async def _handle_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A refused websocket is closed before it opens, which its client sees as status 403."""
+        """Close a rejected websocket before it opens, which its client sees as status 403."""
         try:
             await self._authorize(HTTPConnection(scope))
         except Exception as error:
@@ -83,7 +83,8 @@ class AccessControl:
         await self._app(scope, receive, send)
 
     async def _caller(self, connection: HTTPConnection) -> Caller:
-        """Probes are answered to everyone: their Host header is often the address of a pod. Raises APIError."""
+        """The caller. Probes are answered for everyone, since their Host header is often the address of a pod.
+        Raises APIError."""
         path, is_read = connection.scope["path"], connection.scope["method"] in ("GET", "HEAD")
         if is_read and path in _PROBE_PATHS:
             return _NOBODY
@@ -133,7 +134,7 @@ class AccessControl:
             )
 
     def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
-        """Enforces the limit while the body arrives, for a `content-length` that is missing or wrong."""
+        """Enforce the limit while the body arrives, in case `content-length` is missing or wrong."""
         limit, received = self._body_limit_bytes(scope), 0
 
         async def receive_limited() -> Message:

@@ -1,7 +1,7 @@
-"""Writes the audit log: an entry for each request of a client that changed something.
+"""Writes the audit log: one entry for each client request that changed something.
 
-Requests that only generate or compute are not in it. The entry follows the answer: a change whose process dies in
-between is missing from the log, and is in the data.
+Requests that only generate or compute are not logged. The entry is written after the response: if the process dies in
+between, a change is missing from the log.
 """
 
 import logging
@@ -19,7 +19,7 @@ from luthier.types.projects import Caller
 
 _log = logging.getLogger(__name__)
 _CHANGING = {"POST", "DELETE", "PUT", "PATCH"}
-# Routes that make nothing which belongs to somebody else tomorrow.
+# Routes that create nothing permanent.
 _GENERATING = re.compile(
     r"/v1/(chat/completions|completions|responses|embeddings|moderations|evaluations/(losses|grade)|.*graders/.*)$"
 )
@@ -53,5 +53,5 @@ class Audit:
 
 
 def _is_change(scope: Scope) -> bool:
-    """Of a client, by its method and route."""
+    """Whether a client's request is a change, judged by its method and route."""
     return INTERNAL_CALLER not in scope and scope["method"] in _CHANGING and not _GENERATING.match(scope["path"])

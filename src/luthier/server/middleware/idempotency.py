@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a POST repeated with the same key and the same body gets the stored response of the first one.
 
-Uploads are exempt. Only successful, complete responses are stored: streams are not, and after an error a retry is
-what the key is for.
+Uploads are exempt. Only successful, complete responses are stored, not streams or errors: retrying after an error is
+the purpose of the key.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class Idempotency:
         async def store(response: StoredResponse | None, status: int) -> None:
             if response:
                 await run_in_threadpool(self._responses.save, key, response)
-            elif status < 500:  # nothing was created; after an unexpected error something may have been
+            elif status < 500:  # nothing was created; after an unexpected error, something may have been
                 await run_in_threadpool(self._responses.release, key)
             self._in_progress.discard(key)
 

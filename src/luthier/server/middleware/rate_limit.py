@@ -1,8 +1,8 @@
 """Rate limits: requests and tokens per minute of each API key, with OpenAI's headers and messages.
 
 Tokens are counted before generation by OpenAI's rule: the larger of the requested maximum of completion tokens and a
-quarter of the characters sent. Counts live in this process and are lost when it ends; where servers share a database,
-they are counted there over all of them (`luthier.store.rate_allowances`).
+quarter of the characters sent. Counts are kept in this process and lost when it ends; if servers share a database, they
+are counted there over all of them (`luthier.store.rate_allowances`).
 """
 
 import math
@@ -116,7 +116,7 @@ def _headers(buckets: dict[str, TokenBucket]) -> dict[str, str]:
 
 
 def _duration(seconds: float) -> str:
-    """As OpenAI writes durations: 20ms, 1.5s, 6m0s."""
+    """A duration in OpenAI's format: 20ms, 1.5s, 6m0s."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     if seconds < 60:
@@ -125,7 +125,7 @@ def _duration(seconds: float) -> str:
 
 
 async def _model_and_tokens(body: bytes) -> tuple[str, int]:
-    """The model and the tokens to count. An invalid body is counted too; the route refuses it later."""
+    """The model and the tokens to count. An invalid body is counted too; the route rejects it later."""
     try:
         request = await parse_json_body(body)
     except APIError:

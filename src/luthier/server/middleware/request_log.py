@@ -41,7 +41,7 @@ class RequestLog:
         fields = {
             "client": (scope.get("client") or ("-", 0))[0],
             "method": scope["method"],
-            "path": scope["path"].encode("unicode_escape").decode(),  # a path may hold line breaks
+            "path": scope["path"].encode("unicode_escape").decode(),  # a path may contain line breaks
             "status": status or "-",
             "duration_s": round(duration_s, 3),
             "request_id": state.get("request_id", "-"),

@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=StrictRou
 
 @router.post("")
 def create(body: CreateBatchRequest, state: StateDep, caller: CallerDep) -> Batch:
-    """Refuses what the request alone shows to be wrong; the input file is checked when the batch is validated."""
+    """Rejects requests that are invalid by themselves; the input file is checked when the batch is validated."""
     owner = state.within(caller.project or DEFAULT_PROJECT)  # the project that the batch runs for
     if body.endpoint not in BATCH_ENDPOINTS:
         message = (

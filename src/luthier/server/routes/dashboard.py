@@ -1,4 +1,5 @@
-"""`/` and `/dashboard/…`: the dashboard's files. They hold no data, so they need no key; what they show does."""
+"""`/` and `/dashboard/…`: the dashboard's files. They contain no data, so they need no key, unlike the data they
+show."""
 
 import hashlib
 from functools import lru_cache
@@ -12,7 +13,7 @@ from luthier.types.errors import NotFoundError
 router = APIRouter(include_in_schema=False)
 PREFIX = "/dashboard/"
 _HEADERS = {
-    # Own files only: no inline script or style, no other host, no frame around it.
+    # Only own files: no inline scripts or styles, no other hosts, no framing.
     "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -29,7 +30,7 @@ async def index(request: Request) -> Response:
 
 @router.api_route(PREFIX + "{name:path}", methods=["GET", "HEAD"])
 async def asset(name: str, request: Request) -> Response:
-    """Raises NotFoundError for a name that is no file of the dashboard."""
+    """Raises NotFoundError for a name that is not a file of the dashboard."""
     path = assets().get(name)
     if path is None:
         raise NotFoundError(f"The dashboard has no file '{name[:100]}'.")

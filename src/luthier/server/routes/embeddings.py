@@ -54,7 +54,7 @@ async def create(request: Request, state: StateDep) -> Response:
 
 
 def _refuse_hosted_ids(body: CreateEmbeddingRequest) -> None:
-    """Token ids under a hosted model's name are those of its tokenizer, which this model does not have.
+    """Reject token ids under a hosted model's name: they come from its tokenizer, which this model does not have.
 
     Raises BadRequestError.
     """

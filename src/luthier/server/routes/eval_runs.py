@@ -34,7 +34,7 @@ _PURPOSES = ("evals", "fine-tune", "user_data")
 
 @router.post("", status_code=201)
 def create(eval_id: str, body: CreateEvalRunRequest, request: Request, state: StateDep) -> EvalRun:
-    """Refuses what the request alone shows to be wrong; a file is read when the run begins."""
+    """Rejects requests that are invalid by themselves; a file is read when the run begins."""
     of_eval = state.store.evals.retrieve(eval_id)
     owner = state.within(of_eval.project)  # the project that the run belongs to
     _check_data_source(owner, of_eval, body.data_source)
@@ -125,7 +125,7 @@ def retrieve(eval_id: str, run_id: str, request: Request, state: StateDep) -> Ev
 @router.post("/{run_id}")
 @router.post("/{run_id}/cancel")
 def cancel(eval_id: str, run_id: str, request: Request, state: StateDep) -> EvalRun:
-    """What is graded is kept. OpenAI's specification and older clients have no `/cancel`, newer ones do."""
+    """Graded items are kept. OpenAI's specification and older clients have no `/cancel`, newer clients do."""
     return _with_url(request, state.store.eval_runs.cancel(eval_id, run_id))
 
 

@@ -31,7 +31,7 @@ from luthier.types.graders import TextSimilarity
 router = APIRouter(prefix="/v1", tags=["evals"], route_class=StrictRoute)
 PageLimit = Annotated[int, Query(ge=0, le=100)]
 Order = Literal["asc", "desc"]
-# What graders see of an answer, as OpenAI writes it.
+# The part of an answer that graders see, in OpenAI's schema.
 _SAMPLE_SCHEMA = {
     "type": "object",
     "properties": {
@@ -63,7 +63,7 @@ def create(body: CreateEvalRequest, state: StateDep) -> Eval:
 
 
 def _check_criteria(state: State, criteria: Criteria) -> None:
-    """Raises BadRequestError, and PermissionDeniedError for Python criteria where those are off."""
+    """Raises BadRequestError; PermissionDeniedError for Python criteria if those are disabled."""
     for index, criterion in enumerate(criteria):
         param = f"testing_criteria[{index}]"
         if isinstance(criterion, TextSimilarity) and criterion.pass_threshold is None:

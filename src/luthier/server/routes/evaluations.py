@@ -1,4 +1,4 @@
-"""`/v1/evaluations`, Luthier's own: reports, which the evaluation runner makes, and losses on examples."""
+"""`/v1/evaluations`, specific to Luthier: reports, which the evaluation runner creates, and losses on examples."""
 
 import asyncio
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _PURPOSES = ("fine-tune", "evals", "user_data")
 
 @router.post("")
 def create(body: CreateEvaluationRequest, state: StateDep, caller: CallerDep) -> Evaluation:
-    """Refuses what the request alone shows to be wrong; the file is read when the evaluation runs."""
+    """Rejects requests that are invalid by themselves; the file is read when the evaluation runs."""
     owner = state.within(caller.project or DEFAULT_PROJECT)  # the project that the evaluation runs for
     _check_models(owner if body.report is None else state, body)
     if (body.validation_file is None) == (body.report is None):
@@ -155,7 +155,7 @@ def _render(examples: Sequence[dict[str, Any]], model: LoadedModel) -> list[Rend
 
 
 async def _losses(model: LoadedModel, examples: Sequence[Rendered]) -> list[ExampleLoss]:
-    """One example at a time, so that they take a single place in the queue."""
+    """Compute the losses one example at a time, so that they occupy a single place in the queue."""
     low_priority.set(True)
     engine, adapter, results = model.engine, model.target.adapter, []
     for example in examples:

@@ -1,4 +1,4 @@
-"""`/v1/luthier/files`: a training file as a person looks at it before a job is created.
+"""`/v1/luthier/files`: inspecting a training file before a job is created.
 
 Every route here reads the whole file, so files are limited in size, and few are read at once.
 """
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @router.get("/{file_id}/report")
 async def report(file_id: str, state: StateDep, lang: Language = "en") -> dict[str, Any]:
-    """The check that a job's validation makes, made now if no job has."""
+    """The report of a job's validation; computed now if no job has validated the file."""
     checked = await _reading(state, lambda: _report(state, file_id))
     names = {code: finding_name(code, lang) for code in checked.counts}
     return {"object": "file.report", "file_id": file_id, "names": names, **checked.to_dict(lang)}
@@ -67,7 +67,7 @@ async def list_examples(
 async def estimate(
     file_id: str, state: StateDep, model: str, n_epochs: Annotated[int, Query(ge=1, le=50)] | None = None
 ) -> FileEstimate:
-    """Tokens, epochs, and the duration of training by the rates that were measured on this machine."""
+    """Tokens, epochs, and the duration of training, from rates measured on this machine."""
 
     def compute() -> FileEstimate:
         folder, renderer = _renderer(state, model)
@@ -105,9 +105,9 @@ async def split(file_id: str, body: SplitRequest, state: StateDep) -> FileSplit:
 
 @router.post("/{file_id}/repair")
 async def repair(file_id: str, state: StateDep, preview: bool = False, lang: Language = "en") -> FileRepair:
-    """A copy in which what can be repaired with certainty is; lines that keep errors are left out of it.
+    """A copy with all certain repairs; lines that still have errors are omitted.
 
-    `preview`: the changes alone, without a copy.
+    `preview`: returns only the changes, without a copy.
     """
 
     def write() -> FileRepair:
@@ -146,7 +146,8 @@ def _sentence(error: LuthierError) -> str:
 
 
 def _path(state: State, file_id: str) -> Path:
-    """Raises NotFoundError; PayloadTooLargeError for a file that is to be checked with the command line."""
+    """Raises NotFoundError; PayloadTooLargeError for a file that is too large and must be checked with the command
+    line."""
     file = state.store.files.retrieve(file_id)
     if file.bytes > MAX_BYTES:
         message = f"Files above {MAX_BYTES:,} bytes are not read here: use `luthier check`, `estimate` and `split`."
@@ -164,14 +165,14 @@ def _report(state: State, file_id: str) -> Report:
 
 
 def _renderer(state: State, model: str) -> tuple[Path, Renderer]:
-    """The folder and renderer of what `model` stands for. Raises BadRequestError where it is not on this machine."""
+    """The folder and renderer of the model behind `model`. Raises BadRequestError if it is not on this machine."""
     target = state.models.resolve(model)
     folder = state.app.loader.local_folder(target)
     return folder, load_renderer(folder, target.adapter)
 
 
 def _create(state: State, file: FileObject, part: str, path: Path) -> FileObject:
-    """A new file of the content of `path`, named after `file`."""
+    """Create a file with the content of `path`, named after `file`."""
 
     def fill(out: IO[bytes]) -> None:
         out.write(path.read_bytes())

@@ -35,7 +35,7 @@ class FileForm(BaseModel):
 
 @router.post("", openapi_extra=reads_form("file", FileForm))
 async def create(request: Request, state: StateDep) -> FileObject:
-    """Multipart: `file`, `purpose`, and `expires_after[anchor]`, `expires_after[seconds]` if it is to go by itself."""
+    """Multipart: `file`, `purpose`, and optionally `expires_after[anchor]` and `expires_after[seconds]`."""
     async with parse_form(request, "file", FileForm, state.store.files.folder) as (upload, fields):
         _check_expiry(fields)
         name, size_bytes = base_name(upload.filename or ""), upload.size or 0
@@ -133,7 +133,7 @@ def _range_error(response_start: Message) -> BadRequestError:
 
 @router.get("/{file_id}/report")
 def report(file_id: str, state: StateDep) -> dict[str, Any]:
-    """Ours: every finding of the check that a job's validation made of this file."""
+    """Specific to Luthier: all findings of a job's validation of this file."""
     return state.store.files.report(file_id)
 
 

@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine_tuning"], route_cl
 
 @router.post("")
 def create(body: CreateJobRequest, state: StateDep, caller: CallerDep) -> FineTuningJob:
-    """Refuses what the request alone shows to be wrong; the worker checks the files."""
+    """Rejects requests that are invalid by themselves; the worker checks the files."""
     _require_file(state, body.training_file, "training_file")
     if body.validation_file:
         _require_file(state, body.validation_file, "validation_file")
@@ -79,7 +79,7 @@ def cancel(job_id: str, state: StateDep) -> FineTuningJob:
 
 @router.post("/{job_id}/pause")
 def pause(job_id: str, state: StateDep) -> FineTuningJob:
-    """Responds with the job as it was before: a running job stops after its current step, and is `paused` then.
+    """Responds with the job in its previous state: a running job becomes `paused` only after its current step.
 
     (OpenAI's specification has no status `paused` for this response.)
     """
@@ -126,7 +126,7 @@ def _resolve_trainable(state: State, name: str) -> ResolvedModel:
 
 
 def _method(body: CreateJobRequest) -> dict[str, Any]:
-    """The method as the job object has it. The deprecated top-level `hyperparameters` mean `supervised`."""
+    """The method for the job object. The deprecated top-level `hyperparameters` mean `supervised`."""
     method = body.method
     if method is None or method.type == "supervised":
         nested = method.supervised.hyperparameters if method and method.supervised else None
@@ -145,7 +145,7 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
 
 
 def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
-    """Checks training options in the metadata; the base model's layers are checked when its files are present."""
+    """Check the training options in the metadata; the base model's layers are checked when its files are present."""
     try:
         options = job_options.parse(body.metadata)
     except ValueError as error:
@@ -160,7 +160,7 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
 
 
 def _check_targets(state: State, body: CreateJobRequest, target: ResolvedModel) -> None:
-    """Refuses layers that the base model does not have; the worker checks a base model that is yet to be fetched."""
+    """Reject layers that the base model does not have; the worker checks a base model that has yet to be downloaded."""
     catalogue, options = state.app.loader.catalogue, job_options.parse(body.metadata)
     if target.base is None or options.tuning == "full" or not catalogue.ready(target.base):
         return
@@ -173,7 +173,7 @@ def _check_targets(state: State, body: CreateJobRequest, target: ResolvedModel) 
 
 
 def _check_reinforcement(body: CreateJobRequest) -> None:
-    """Refuses the method, for whichever model, after reporting what is wrong with the request."""
+    """Reject the method for every model, after reporting other errors of the request."""
     if body.method is None or body.method.type != "reinforcement":
         if body.test_file:
             message = "Unknown parameter: 'test_file'. It belongs to the method 'reinforcement'."

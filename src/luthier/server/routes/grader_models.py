@@ -1,4 +1,4 @@
-"""Model calls of graders, through the same model names, engines and upstream service as clients' requests."""
+"""Model calls of graders, which use the same model names, engines and upstream service as client requests."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ async def _chat_completion(state: State, request: ModelRequest) -> dict[str, Any
 
 
 def _result_format(result_schema: dict[str, Any]) -> dict[str, Any]:
-    """Structured output with the result only: a small model seldom keeps to a format that it is told."""
+    """Structured output with only the result, since small models seldom follow a format described in words."""
     schema = {
         "type": "object",
         "properties": {"result": result_schema},
@@ -70,7 +70,7 @@ def _result_format(result_schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def embed(state: State, texts: Sequence[str]) -> list[list[float]]:
-    """A vector for each text, by the model behind OpenAI's embedding names. Raises GraderFailure."""
+    """A vector for each text, from the model behind OpenAI's embedding names. Raises GraderFailure."""
     try:
         return await _embeddings(state, list(texts))
     except GraderFailure:

@@ -50,7 +50,7 @@ def validate(body: ValidateGraderRequest, state: StateDep) -> ValidateGraderRequ
 
 
 def grader_context(state: State, grader: Grader | SubGrader, param: str) -> GraderContext:
-    """What graders need of the server. Raises PermissionDeniedError for a Python grader where those are off."""
+    """The server's services for graders. Raises PermissionDeniedError for a Python grader if those are disabled."""
     isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
     if isolation is None and any(part.type == "python" for part in sub_graders(grader)):
         message = "Python graders are off on this server. Its operator can allow them with --python-graders."
@@ -82,7 +82,7 @@ def check_grader(state: State, grader: Grader | SubGrader, param: str) -> None:
 
 
 def check_grader_form(grader: Grader | SubGrader, param: str) -> None:
-    """As `check_grader`, without the models that grade."""
+    """Like `check_grader`, but does not check grading models."""
     problem = validate_grader(grader)
     if problem:
         path, reason = f"{param}.{problem[0]}", problem[1]

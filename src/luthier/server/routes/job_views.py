@@ -1,4 +1,4 @@
-"""`/v1/luthier/jobs`: jobs as a person watches and manages them: progress, queue, curves, names, groups, deletion."""
+"""`/v1/luthier/jobs`: watching and managing jobs: progress, queue, curves, names, groups, deletion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -63,7 +63,7 @@ def list_jobs(
 
 @router.get("/groups")
 def groups(state: StateDep, by: Annotated[str | None, Query(max_length=64)] = None) -> JobGroups:
-    """Jobs by the value of a key of their metadata; without `by`, the keys that there are."""
+    """Jobs grouped by the value of a metadata key; without `by`, the existing keys."""
     grouped = state.store.managed_jobs.groups(by)
     data = [JobGroup(**asdict(group)) for group in grouped.groups]
     return JobGroups(by=by, keys=grouped.keys, data=data)
@@ -79,7 +79,8 @@ def retrieve(job_id: str, state: StateDep, lang: Language = "en") -> JobView:
 def set_priority(
     job_id: str, body: SetPriorityRequest, state: StateDep, caller: CallerDep, lang: Language = "en"
 ) -> JobView:
-    """Of a job that is not over. A running job keeps running; the priority counts if it has to wait again."""
+    """Set the priority of an unfinished job. A running job keeps running; the priority applies if it has to wait
+    again."""
     require_priority(caller, body.priority, "priority")
     change_priority(state.store.jobs, job_id, body.priority)
     return retrieve(job_id, state, lang)
@@ -143,7 +144,7 @@ def updates(
 def list_events(
     job_id: str, state: StateDep, limit: Limit = 100, after: str | None = None, lang: Language = "en"
 ) -> ListPage[JobEvent]:
-    """Events without metrics, the oldest first, so that `after` the last known one come the new ones."""
+    """Events without metrics, oldest first, so that `after` with the last known event returns the new ones."""
     return list_page(_messages(state, job_id, limit, after, lang))
 
 
@@ -180,7 +181,7 @@ def _views(state: State, jobs: Sequence[Job], lang: Language, points: int = _SPA
 
 
 def _places(state: State, jobs: Sequence[Job]) -> dict[str, QueuePlace]:
-    """Of those of the jobs that wait; of other projects' jobs no more than their number."""
+    """The queue places of waiting jobs; of other projects' jobs, only the number is revealed."""
     places = state.store.job_queue.places(state.settings.concurrent_jobs)
     is_validating = {job.id: job.status == "validating_files" and bool(job.owner) for job in jobs if job.id in places}
     has_worker = state.store.workers.count_alive() > 0

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/luthier", tags=["luthier"], route_class=StrictRou
 
 @router.post("/keys")
 def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: AdminDep) -> CreatedKey:
-    """An admin of a project makes keys for that project only."""
+    """An admin of a project can create keys only for that project."""
     keys, ring = state.app.store.api_keys, _ring(request)
     was_open, is_first = not ring.is_required(), not keys.has_any()
     project = body.project or caller.project
@@ -64,7 +64,7 @@ def list_keys(state: StateDep, caller: AdminDep, limit: Limit = 100, after: str 
 
 @router.post("/keys/{key_id}/rotate")
 def rotate(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> ManagedKeyWithSecret:
-    """A new secret; the old one ends at once."""
+    """Sets a new secret; the old one stops working immediately."""
     keys = state.app.store.api_keys
     key, secret = keys.rotate(keys.retrieve(key_id, project=caller.project).id)
     _ring(request).forget()
@@ -73,7 +73,7 @@ def rotate(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> 
 
 @router.delete("/keys/{key_id}")
 def revoke(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> RevokedKey:
-    """The key stays in the list, with the time of its end."""
+    """The key stays in the list, with the time of its revocation."""
     keys, ring = state.app.store.api_keys, _ring(request)
     was_open = not ring.is_required()
     key = keys.revoke(keys.retrieve(key_id, project=caller.project).id)

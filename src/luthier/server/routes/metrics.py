@@ -1,4 +1,4 @@
-"""`/metrics`, for Prometheus. It counts all projects' jobs, so it takes an admin key."""
+"""`/metrics`, for Prometheus. It counts the jobs of all projects, so it needs an admin key."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

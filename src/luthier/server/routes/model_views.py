@@ -1,4 +1,4 @@
-"""`/v1/luthier/models`: what a base model can do; where a fine-tuned model comes from, its files, and exports.
+"""`/v1/luthier/models`: abilities of base models; lineage, files and exports of fine-tuned models.
 
 Names hold `:`, also as `%3A`.
 """
@@ -43,7 +43,7 @@ def _fine_tuned(model: str, state: StateDep) -> FineTunedModel:
 
 
 def _own(tuned: Annotated[FineTunedModel, Depends(_fine_tuned)], caller: CallerDep) -> FineTunedModel:
-    """A shared model may be called; its data and its files are its project's."""
+    """Raises NotFoundError for a shared model: it may be called, but its data and files belong to its project."""
     if caller.project not in (None, tuned.project):
         raise PermissionDeniedError(f"The model '{tuned.id}' is shared with this project, which may only call it.")
     return tuned
@@ -56,7 +56,7 @@ router = APIRouter(prefix="/v1/luthier/models/{model:path}", tags=["luthier"], r
 
 @router.get("/abilities")
 async def retrieve_abilities(model: str, state: StateDep, lang: Language = "en") -> ModelAbilities:
-    """What the base model that any name stands for can do; `lang=zh` for Chinese."""
+    """The abilities of the base model behind any name; `lang=zh` for Chinese."""
 
     def probe() -> ModelAbilities:
         target, loader = state.models.resolve(model), state.app.loader
@@ -111,7 +111,7 @@ def delete_export(tuned: ModelDep, export_id: str, state: StateDep) -> ModelExpo
 def content(tuned: ModelDep, state: StateDep) -> StreamingResponse:
     """The model's folder as a ZIP archive: a PEFT adapter, or a complete model after full fine-tuning.
 
-    Raises CorruptDataError for a folder that is not what was written.
+    Raises CorruptDataError for a folder that differs from what was written.
     """
     state.store.checksums.verify(tuned.adapter, f"The model {tuned.id}")
     return zip_response(tuned.adapter, _plain(tuned.id))
@@ -119,7 +119,7 @@ def content(tuned: ModelDep, state: StateDep) -> StreamingResponse:
 
 @lru_cache(maxsize=64)
 def _abilities(folder: Path, language: Language) -> dict[str, Any]:
-    """A second of probing."""
+    """Probe the abilities, which takes a second."""
     return abilities(folder, language)
 
 

@@ -26,7 +26,7 @@ def retrieve(model: str, state: StateDep) -> Model:
 
 @router.delete("/{model:path}")
 def delete(model: str, state: StateDep, caller: CallerDep) -> ModelDeleted:
-    """The project's own fine-tuned models only; base models and aliases are the operator's."""
+    """Only for the project's own fine-tuned models; base models and aliases belong to the operator."""
     tuned = state.store.models.find(model)
     if tuned is None and _exists(state, model):
         raise PermissionDeniedError(f"The model '{model}' is not a fine-tuned model and cannot be deleted here.")

@@ -1,4 +1,4 @@
-"""`/v1/moderations`: by the upstream service, under an alias that the operator set; no local model moderates."""
+"""`/v1/moderations`: forwarded to the upstream service under an alias set by the operator; no local model moderates."""
 
 from typing import Any
 

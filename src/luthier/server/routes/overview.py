@@ -1,4 +1,4 @@
-"""`/v1/luthier/server` and `/v1/luthier/migration`: the server itself, and how far a migration has come."""
+"""`/v1/luthier/server` and `/v1/luthier/migration`: the server itself, and the progress of a migration."""
 
 import datetime as dt
 import os
@@ -25,7 +25,7 @@ _CONSIDERED_JOBS = 100  # of an old model, the newest
 
 @router.get("/server")
 def overview(request: Request, state: StateDep, caller: CallerDep) -> ServerOverview:
-    """What it runs on, who asks, and the aliases of the settings."""
+    """The server's environment, the caller, and the aliases of the settings."""
     options = state.app.loader.options
     return ServerOverview(
         version=__version__,
@@ -48,7 +48,7 @@ def _role(caller: Caller) -> str:
 
 @router.get("/migration")
 def migration(state: StateDep, caller: AdminDep) -> MigrationOverview:
-    """Of the recording that the setting `recording` names, if any. Raises UnavailableError for one that is damaged."""
+    """The progress for the recording in the setting `recording`, if any. Raises UnavailableError if it is damaged."""
     read = state.app.read_recording
     if read is None:
         return MigrationOverview(recorded=False, provider=None, updated_at=None, data=[])

@@ -36,7 +36,7 @@ def store_completion(
 
 
 def save(state: State, completion: StoredCompletion, messages: list[StoredMessage]) -> None:
-    """Within the limits of the settings. Raises ConflictError for an id that is already stored."""
+    """Store a completion within the limits of the settings. Raises ConflictError for an existing id."""
     settings = state.settings
     state.store.stored_completions.create(
         completion, messages, days=settings.stored_days, max_rows=settings.stored_completions

@@ -48,7 +48,7 @@ def create(body: CreateUploadRequest, state: StateDep) -> Upload:
 
 
 def _check_mime_type(body: CreateUploadRequest) -> None:
-    """Files with another purpose may have any type: the server never reads them."""
+    """Check the MIME type; files with other purposes may have any type, since the server never reads them."""
     supported = _MIME_TYPES.get(body.purpose)
     if supported and body.mime_type.partition(";")[0].strip().lower() not in supported:
         message = (

@@ -81,7 +81,7 @@ def rotate_secret(
 async def send_test(
     webhook_endpoint_id: str, body: TestWebhookEndpointRequest, state: StateDep
 ) -> WebhookEndpointTestResult:
-    """Sends a sample event once, outside the outbox. Raises BadRequestError when no response comes."""
+    """Sends a sample event once, bypassing the outbox. Raises BadRequestError if there is no response."""
     stored = await run_in_threadpool(state.store.webhooks.retrieve, webhook_endpoint_id)
     sample = EventData(id=f"{body.event_type.rpartition('.')[0].replace('.', '_')}_test")
     event = WebhookEvent(id=new_id("evt_", 32), created_at=now(), type=body.event_type, data=sample)

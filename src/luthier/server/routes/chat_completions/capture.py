@@ -1,6 +1,6 @@
-"""Captures chat completions that pass through to the upstream service, as stored ones with the metadata `CAPTURED`.
+"""Captures forwarded chat completions as stored completions with the metadata `CAPTURED`.
 
-A failure to store is logged, without content, and leaves the response as it is.
+A failure to store is logged without content and does not affect the response.
 """
 
 import logging
@@ -21,28 +21,28 @@ from luthier.types.stored import StoredCompletion, foreign_fields, stored_messag
 from luthier.types.strict_json import parse_json
 
 CAPTURED = {"luthier:captured": "true"}
-UPSTREAM_MODEL = "luthier:upstream_model"  # metadata key, where the requested name is an alias of another
+UPSTREAM_MODEL = "luthier:upstream_model"  # metadata key, if the requested name is an alias
 
 _log = logging.getLogger(__name__)
 _ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
 def capture(request: Request, state: State, call: UpstreamCall) -> OnAnswer | None:
-    """What to do with a successful answer to `call`; None where the settings do not capture the caller's project."""
+    """The callback for a successful answer to `call`; None if the caller's project is not captured."""
     if not state.settings.captures(request.state.caller.project):
         return None
 
     async def store(content: bytes) -> None:
         try:
             await run_in_threadpool(_store, state, call, content, request.state.request_id)
-        except Exception as error:  # whatever it is, the client has its answer
+        except Exception as error:  # whatever the error, the client has its answer
             _log.warning("an answer of %s was not captured: %s", call.model, _reason(error))
 
     return store
 
 
 def _store(state: State, call: UpstreamCall, content: bytes, request_id: str) -> None:
-    """Under the upstream's id, unless another stored completion has it."""
+    """Store the completion under the upstream's id, unless another stored completion has it."""
     answer = assemble_stream(content) if call.body.get("stream") else parse_json(content)
     if answer is None:
         _log.info("a stream of %s that ended early was not captured", call.model)
@@ -76,7 +76,7 @@ def _without_nulls(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Never with the values, which are people's data."""
+    """The reason without values, which are users' data."""
     if isinstance(error, ValidationError):
         fields = [".".join(map(str, entry["loc"])) for entry in error.errors(include_input=False)]
         return f"fields that cannot be stored: {', '.join(fields[:5])}"

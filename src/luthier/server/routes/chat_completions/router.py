@@ -62,6 +62,7 @@ _ENDPOINT = CompletionEndpoint(
 async def create(request: Request, state: StateDep) -> Response:
     """Plain, or with `stream` as server-sent events. The header `x-luthier-served-by` names the weights.
 
-    The body is a CreateChatCompletionRequest for local models; the upstream service validates requests for its own.
+    The body is a CreateChatCompletionRequest for local models; the upstream service validates requests for its own
+    models.
     """
     return await respond(_ENDPOINT, request, state)

@@ -9,7 +9,7 @@ from luthier.types.completions import TextLogprobs
 
 
 class TextLogprobsWriter:
-    """Writes the tokens of one text in order; `offset`: where the first token begins, in characters."""
+    """Writes the tokens of one text in order; `offset`: position of the first token, in characters."""
 
     def __init__(self, renderer: Renderer, top_logprobs: int | None, offset: int) -> None:
         self._renderer, self._decode = renderer, renderer.stream_decoder()
@@ -29,7 +29,7 @@ class TextLogprobsWriter:
         )
 
     def _top(self, token: Token) -> dict[str, float]:
-        """The most likely tokens, and the token itself where it is not one of them."""
+        """The most likely tokens, and the token itself if it is not one of them."""
         return {self._text(other): logprob for other, logprob in (*token.top, (token.id, token.logprob))}
 
     def _text(self, token: int) -> str:
@@ -42,7 +42,7 @@ class TextLogprobsWriter:
 
 
 def prompt_logprobs(prompt: Prompt, renderer: Renderer, top_logprobs: int | None) -> TextLogprobs:
-    """Of an echoed prompt; its first token follows nothing and has none."""
+    """Log-probabilities of an echoed prompt; its first token has none."""
     tokens = [Token(prompt.ids[0], 0.0), *prompt.scored]
     logprobs = TextLogprobsWriter(renderer, top_logprobs, offset=0).write(tokens)
     logprobs.token_logprobs[0] = None

@@ -16,7 +16,7 @@ _DEFAULT_MAX_TOKENS = 16  # OpenAI's
 
 
 def prepare(state: State, model: LoadedModel, body: CreateCompletionRequest) -> TextResponseWriter:
-    """`best_of` choices for each prompt, grouped by prompt; none for `max_tokens` 0.
+    """Prepare `best_of` choices for each prompt, grouped by prompt; none for `max_tokens` 0.
 
     Raises APIError, RenderError.
     """

@@ -12,7 +12,7 @@ from luthier.types.errors import BadRequestError
 
 @dataclass
 class Prompt:
-    """`text` as it is echoed; `scored`: the tokens after the first with log-probabilities, when those are echoed."""
+    """`text`: as echoed; `scored`: the tokens after the first with log-probabilities, if these are echoed."""
 
     text: str
     ids: list[int]
@@ -20,7 +20,8 @@ class Prompt:
 
 
 def tokenize_prompts(body: CreateCompletionRequest, model: LoadedModel) -> list[Prompt]:
-    """A model trained on pairs gets text in the chat template of the pairs' prompts, any other model plain text.
+    """For a model trained on prompt/completion pairs, text is rendered in the chat template of their prompts; other
+    models get plain text.
 
     Raises BadRequestError, RenderError.
     """

@@ -52,7 +52,7 @@ class TextResponseWriter(ResponseWriter):
         )
 
     def opening_chunks(self) -> Iterator[dict[str, Any]]:
-        """The prompts where they are echoed, and the ends of choices where no token is requested."""
+        """The prompts if they are echoed, and the ends of choices if no token is requested."""
         for index in range(len(self._prompts) * self._n):
             prompt = self._prompts[index // self._n]
             self._logprobs[index] = self._logprobs_writer(prompt)

@@ -1,4 +1,4 @@
-"""`/v1/completions`: plain text is continued."""
+"""`/v1/completions`: continues plain text."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -33,7 +33,7 @@ def _check(body: CreateCompletionRequest) -> None:
         raise BadRequestError("Invalid 'best_of': the best of several cannot be streamed.", param="best_of")
 
 
-# A request may have thousands of prompts: half of the queue stays free for other requests of the same key.
+# A request may have thousands of prompts; half of the queue stays free for other requests of the same key.
 _ENDPOINT = CompletionEndpoint("/completions", CreateCompletionRequest, _check, prepare, queue_share=0.5)
 
 

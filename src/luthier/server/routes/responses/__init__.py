@@ -1,1 +1,1 @@
-"""`/v1/responses` and `/v1/conversations`: items, the chat that they mean, responses and their events."""
+"""`/v1/responses` and `/v1/conversations`: items, their translation to a chat, responses and their events."""

@@ -1,5 +1,5 @@
-"""The chat that a request means: its items with all that they build on, and its parameters, in the words of chat
-completions. Errors of the chat are put into the words of the Responses API.
+"""Translates a request to a chat: its items with all earlier ones, and its parameters, as a chat completion request.
+Errors of the chat are put into the words of the Responses API.
 """
 
 import re
@@ -24,7 +24,7 @@ from luthier.types.responses import (
     ToolChoice,
 )
 
-# Of a parameter's name in an error, and of names that a message quotes.
+# Replacements for parameter names in errors and in their messages.
 _NAMES = [
     (r"^messages\b.*", "input"),
     (r"^response_format\b.*", "text.format"),
@@ -37,7 +37,7 @@ _QUOTED = [("'messages'", "'input'"), ("'response_format'", "'text.format'"), ("
 
 
 def chat_body(body: PromptRequest, messages: list[Message], metadata: AdapterMetadata) -> CreateChatCompletionRequest:
-    """`messages`: all that the request builds on and its own. `metadata`: of the model. Raises BadRequestError."""
+    """`messages`: all earlier messages and those of the request. `metadata`: of the model. Raises BadRequestError."""
     if not messages:
         message = "Missing required parameter: 'input'. Send a text or a list of items."
         raise BadRequestError(message, param="input", code="missing_required_parameter")
@@ -62,7 +62,8 @@ def chat_body(body: PromptRequest, messages: list[Message], metadata: AdapterMet
 
 
 def _has_effect(choice: ToolChoice, metadata: AdapterMetadata) -> bool:
-    """Without definitions: on a model that was trained to call, or because it asks for a call."""
+    """Whether a `tool_choice` without definitions has an effect: on a model trained to call, or because it requires
+    a call."""
     return metadata.call_form is not None or choice not in ("auto", "none")
 
 

@@ -77,7 +77,7 @@ def delete_item(conversation_id: str, item_id: str, state: StateDep) -> Conversa
 
 
 def _items(state: State, sent: list[AnyInputItem]) -> list[Item]:
-    """A compaction is added as the items that it stands for, which outlive it here."""
+    """A compaction is added as the items that it stands for, which are kept independently of it."""
     items = expanded(stored_items(state.store, sent, "items"), state.store.responses.compacted, "items")
     check_bytes(items)
     return items

@@ -1,4 +1,4 @@
-"""A response while it is generated: parts in, server-sent events and the response's output out.
+"""A response during generation: turns parts into server-sent events and the response's output.
 
 The events and the output are made of the same pieces, so what a stream adds up to is the response that is answered
 and stored; a stored response is streamed again from the lengths of its pieces.
@@ -22,7 +22,7 @@ _CONTENT = {"message": "output_text", "reasoning": "reasoning_text"}
 
 
 class ResponseEvents:
-    """Of one response. Each event has a number, one more than that before it, from 0 on."""
+    """The events of one response, numbered consecutively from 0."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class ResponseEvents:
         logprobs: Callable[[Sequence[Token]], Logprobs] = lambda tokens: [],
         new_item_id: Callable[[str], str] = item_id,
     ) -> None:
-        """`response`: the object before its first token, which becomes that after its last."""
+        """`response`: the object before its first token, which is updated up to its last."""
         self.response = response
-        self.deltas: list[list[list[int]]] = []  # for each item its pieces: characters, and tokens with logprobs
+        self.deltas: list[list[list[int]]] = []  # the pieces of each item: characters, and tokens with logprobs
         self._logprobs, self._new_item_id = logprobs, new_item_id
-        self._item: Item | None = None  # that is written now, the last of the output
+        self._item: Item | None = None  # the last item of the output, which is being written
         self._count = 0
 
     # -- the life of a response --------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ class ResponseEvents:
     def _finish(self, reason: chat.FinishReason) -> Iterator[Event]:
         is_whole = reason != "length"
         if is_whole and (self._item is None or self._item["type"] == "reasoning"):
-            yield from self.begin("message")  # an answer without a word is a message too
+            yield from self.begin("message")  # an empty answer is a message, too
         yield from self.close("completed" if is_whole else "incomplete")
         if not is_whole:
             self.response |= {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
@@ -86,13 +86,13 @@ class ResponseEvents:
         self.response["usage"] = usage
 
     def fail(self, error: dict[str, str] | None) -> Iterator[Event]:
-        """Ends the response where it stands; without an error it was cancelled. `ended` is its last event."""
+        """End the response early; without an error it was cancelled. `ended` is its last event."""
         yield from self.close("incomplete")
         status = "failed" if error else "cancelled"
         self.response |= {"status": status, "error": error, "completed_at": None, "usage": None}
 
     def ended(self) -> Event:
-        """OpenAI's streams have no event for a cancelled response: it is an incomplete one there."""
+        """The last event. OpenAI's streams have no event for a cancelled response, so it is reported as incomplete."""
         status: str = self.response["status"]
         return self._lifecycle("incomplete" if status == "cancelled" else status)
 

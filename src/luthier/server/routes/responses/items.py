@@ -1,4 +1,4 @@
-"""Items as they are sent, as they are stored, and as the messages of a chat that they mean."""
+"""Items as sent, as stored, and as the corresponding messages of a chat."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -34,9 +34,9 @@ def item_id(kind: str) -> str:
 
 
 def stored_items(store: Store, sent: str | Sequence[AnyInputItem] | None, param: str = "input") -> list[Item]:
-    """What was sent, with an id each and as the API answers it; a reference is what it refers to, under a new id.
+    """The items of a request with ids, as the API returns them; a reference is replaced by its target under a new id.
 
-    Raises NotFoundError for a reference to what is not stored, BadRequestError.
+    Raises NotFoundError for a reference to an item that is not stored; BadRequestError.
     """
     if sent is None:
         return []
@@ -100,9 +100,9 @@ def _text_part(text: str, *, is_answer: bool) -> dict[str, Any]:
 
 
 def expanded(items: Iterable[Item], compacted: Callable[[str, str], list[Item]], param: str = "input") -> list[Item]:
-    """With the items that compactions stand for in their place.
+    """The items, with compactions replaced by the items that they stand for.
 
-    Raises NotFoundError, and BadRequestError for more items than a request may have.
+    Raises NotFoundError; BadRequestError for more items than a request may have.
     """
     whole: list[Item] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""Prepares a response: its items and what it builds on become a chat for the engine, its parameters the object."""
+"""Prepares a response: its items and all earlier ones become a chat for the engine, its parameters the object."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from luthier.types.responses import (
     TextOptions,
 )
 
-_MAX_STORED_BYTES = 4 * 1024 * 1024  # of what a request adds to the store, beside the answer
+_MAX_STORED_BYTES = 4 * 1024 * 1024  # of the data that a request adds to the store, besides the answer
 _TOO_LONG = "context_length_exceeded"
 
 
@@ -62,7 +62,7 @@ def prepare(state: State, model: LoadedModel, body: CreateResponseRequest) -> Pr
 
 
 def count_tokens(state: State, model: LoadedModel, body: CountTokensRequest) -> int:
-    """Of the prompt that a response to the request would have. Raises APIError."""
+    """The number of tokens of the prompt for the request. Raises APIError."""
     items = whole_context(state.store, body, stored_items(state.store, body.input))
     chat = chat_body(body, to_messages(items), model.target.metadata)
     with in_words_of_responses():
@@ -70,7 +70,7 @@ def count_tokens(state: State, model: LoadedModel, body: CountTokensRequest) -> 
 
 
 def whole_context(store: Store, body: PromptRequest, sent: list[Item]) -> list[Item]:
-    """All items that a request builds on, oldest first, and its own. Raises NotFoundError, BadRequestError."""
+    """All earlier items, oldest first, and those of the request. Raises NotFoundError, BadRequestError."""
     if body.previous_response_id is not None and body.conversation is not None:
         message = "'previous_response_id' and 'conversation' cannot be sent together: both say what came before."
         raise BadRequestError(message, param="previous_response_id", code="mutually_exclusive_parameters")
@@ -85,10 +85,10 @@ def whole_context(store: Store, body: PromptRequest, sent: list[Item]) -> list[I
 def _truncated(
     state: State, model: LoadedModel, chat: CreateChatCompletionRequest, response_id: str
 ) -> GenerationRequest:
-    """With as many of the first turns left out as the context needs. Raises APIError when the last turn is too long."""
+    """Drop as many of the first turns as necessary to fit the context. Raises APIError if the last turn is too long."""
     messages = chat.messages
     first = next((index for index, message in enumerate(messages) if message.role not in ("system", "developer")), 0)
-    # Where the rest of the conversation may begin: at the user's message of a later turn.
+    # Positions where the remaining conversation may begin: at the user message of a later turn.
     starts = [index for index, message in enumerate(messages) if message.role == "user" and index > first]
 
     def beginning_at(start: int) -> GenerationRequest:
@@ -135,7 +135,7 @@ def _text(text: TextOptions | None) -> dict[str, object]:
 
 
 def check_bytes(*added: object) -> None:
-    """Raises BadRequestError for more than one request may add to the store."""
+    """Raises BadRequestError if the request adds too much to the store."""
     size = len(json.dumps(added, ensure_ascii=False).encode())
     if size > _MAX_STORED_BYTES:
         message = (

@@ -45,7 +45,7 @@ ItemLimit = Annotated[int, Query(ge=1, le=100)]
     openapi_extra=reads(CreateResponseRequest),
 )
 async def create(request: Request, state: StateDep) -> Response:
-    """Plain, with `stream` as server-sent events, or with `background` at once while it is generated.
+    """One object, with `stream` server-sent events, or with `background` immediately, while it is generated.
 
     The body is a CreateResponseRequest for local models; the upstream service validates requests for its own.
     """
@@ -78,7 +78,7 @@ def _check(body: CreateResponseRequest) -> None:
 
 @router.post("/input_tokens", response_model=TokenCount, openapi_extra=reads(CountTokensRequest))
 async def count_input_tokens(request: Request, state: StateDep) -> Any:
-    """How many tokens the prompt of such a response would have; more than the context holds are counted too."""
+    """The number of tokens of the prompt for such a response, even if it exceeds the context."""
     raw, target = await resolve_model(request, state, CountTokensRequest)
     forwarded = await forwarded_response(request, state, raw, target, "/responses/input_tokens")
     if forwarded is not None:
@@ -90,7 +90,7 @@ async def count_input_tokens(request: Request, state: StateDep) -> Any:
 
 @router.post("/compact", response_model=CompactedResponse, openapi_extra=reads(CompactRequest))
 async def compact(request: Request, state: StateDep) -> Any:
-    """Keeps the items and answers one that stands for them: sent in their place, it means the same."""
+    """Stores the items and returns one that stands for them and can be sent in their place."""
     raw, target = await resolve_model(request, state, CompactRequest)
     forwarded = await forwarded_response(request, state, raw, target, "/responses/compact")
     if forwarded is not None:
@@ -111,7 +111,7 @@ async def compact(request: Request, state: StateDep) -> Any:
 
 
 def _keep(state: State, body: CountTokensRequest, compaction_id: str) -> None:
-    """Under ids of their own, apart from the responses that they come from."""
+    """Store the items under their own ids, independent of the responses that they come from."""
     items = whole_context(state.store, body, stored_items(state.store, body.input))
     copies = [item | {"id": item_id(item["type"])} for item in items]
     row = {"id": compaction_id, "created_at": now()}
@@ -125,7 +125,7 @@ async def retrieve(
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=-1)] = -1,
 ) -> Any:
-    """With `stream` its events, also those of a response that is being generated, after number `starting_after`."""
+    """With `stream`, returns its events after number `starting_after`, even while the response is being generated."""
     stored = await run_in_threadpool(run.settled, state, response_id)
     if not stream:
         return stored.response
@@ -137,7 +137,7 @@ async def retrieve(
 
 @router.delete("/{response_id}")
 async def delete(response_id: str, state: StateDep) -> ResponseDeleted:
-    """One in the background is cancelled first."""
+    """A background response is cancelled first."""
     await run_in_threadpool(state.store.responses.retrieve, response_id)
     log = state.app.background.get(response_id)
     if log is not None:
@@ -148,7 +148,7 @@ async def delete(response_id: str, state: StateDep) -> ResponseDeleted:
 
 @router.post("/{response_id}/cancel", response_model=ResponseObject)
 async def cancel(response_id: str, state: StateDep) -> Any:
-    """One that has ended is answered as it is."""
+    """A response that has ended is returned unchanged."""
     stored = await run_in_threadpool(run.settled, state, response_id)
     if not stored.response["background"]:
         raise BadRequestError("Only a response created with 'background' can be cancelled.", param="response_id")

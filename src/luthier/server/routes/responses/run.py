@@ -22,7 +22,7 @@ from luthier.types.common import now
 from luthier.types.errors import RateLimitError
 from luthier.types.responses import FINAL, InputTokensDetails, ResponseUsage
 
-_ELSEWHERE_S = 3600  # after which a response of another server is taken for lost
+_ELSEWHERE_S = 3600  # after which a response of another server is considered lost
 _POLL_S = 0.5
 _STOPPED = {
     "code": "server_error",
@@ -31,7 +31,7 @@ _STOPPED = {
 
 
 async def complete(state: State, prepared: PreparedResponse) -> dict[str, Any]:
-    """The finished response. Raises RateLimitError and what the engine raises; then nothing is stored."""
+    """Return the finished response. Raises RateLimitError and the engine's errors; nothing is stored then."""
     running = RunningRequest(prepared.generation)
     try:
         async for _ in _generated(prepared, running):
@@ -43,7 +43,7 @@ async def complete(state: State, prepared: PreparedResponse) -> dict[str, Any]:
 
 
 def streamed(state: State, prepared: PreparedResponse, headers: dict[str, str]) -> EventStream:
-    """A client that leaves ends the generation, and nothing is stored. Raises RateLimitError."""
+    """Stream the response. A disconnect ends the generation, and nothing is stored. Raises RateLimitError."""
     running = RunningRequest(prepared.generation)
     return EventStream(_stream(state, prepared, running), headers, running.cancel)
 
@@ -64,7 +64,7 @@ async def _stream(state: State, prepared: PreparedResponse, running: RunningRequ
 
 
 async def start(state: State, prepared: PreparedResponse) -> EventLog:
-    """Begins to generate in the background. Raises RateLimitError when too many are waiting."""
+    """Start generating in the background. Raises RateLimitError if too many are waiting."""
     if len(state.app.background) >= state.settings.queue_limit:
         raise RateLimitError("Too many responses wait in the background. Please try again later.")
     response, log = prepared.events.response, EventLog()
@@ -103,7 +103,7 @@ async def _work(state: State, prepared: PreparedResponse, log: EventLog) -> None
 
 
 async def _in_database(call: Callable[[], object]) -> None:
-    """Waits for a database that cannot be reached: whoever created the response counts on its end."""
+    """Retry while the database cannot be reached, since the creator of the response relies on its completion."""
     while True:
         try:
             await run_in_threadpool(call)
@@ -156,9 +156,9 @@ def _store(state: State, prepared: PreparedResponse) -> None:
 
 
 def settled(state: State, response_id: str) -> StoredResponse:
-    """A stored response. One that is not generated any more, because its server ended, has failed.
+    """Return a stored response. One that is no longer generated, because its server ended, is marked as failed.
 
-    Where servers share a database, another one may generate it, for an hour. Raises NotFoundError.
+    If servers share a database, another one may be generating it, for up to an hour. Raises NotFoundError.
     """
     stored = state.store.responses.retrieve(response_id)
     if stored.response["status"] in FINAL or response_id in state.app.background or runs_elsewhere(state, stored):
@@ -175,12 +175,12 @@ def runs_elsewhere(state: State, stored: StoredResponse) -> bool:
 
 
 def cancel_elsewhere(state: State, stored: StoredResponse) -> None:
-    """Its server goes on to the end of what it generates, and stores nothing of it."""
+    """Cancel it; its server finishes the generation but stores nothing."""
     state.store.responses.finish(stored.response | {"status": "cancelled"}, stored.deltas)
 
 
 def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
-    """The events of a response in the background from number `start` on; a client that leaves does not end it."""
+    """Stream the events of a background response from number `start` on; a disconnect does not end it."""
 
     async def lines() -> AsyncIterator[str]:
         async for event in log.follow(start):
@@ -190,7 +190,7 @@ def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
 
 
 def replay(state: State, response_id: str, start: int) -> EventStream:
-    """The events of a response that is not generated here; one that another server generates is waited for."""
+    """Stream the events of a response that is not generated here, waiting for one that another server generates."""
 
     async def lines() -> AsyncIterator[str]:
         stored = await run_in_threadpool(settled, state, response_id)
