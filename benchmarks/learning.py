@@ -1,11 +1,29 @@
-"""Accuracy after training with the default settings, against TRL's SFTTrainer at several learning rates.
+"""What a model learns at `auto`, and what other settings, other decodings and TRL make of the same examples.
 
-    python benchmarks/learning.py TRAIN.jsonl TEST.jsonl [--examples 400] [--rates 1e-4 3e-4 1e-3] [--json FILE]
+    python benchmarks/learning.py TRAIN.jsonl [TEST.jsonl]                      # auto, then TRL at three rates
+    python benchmarks/learning.py TRAIN.jsonl --examples 200 --questions 520 --unseen --definitions none --no-trl \\
+        --seeds 1 2 --variants "" "lora_rank=32" --decodings free served --keep RUNS --answers RUNS/answers.jsonl
 
-Luthier resolves every hyperparameter from `auto`. TRL trains the same LoRA on the same tokens, with our epochs,
-batches, order and learning-rate schedule, once for each rate; its best run is compared. Each adapter then answers the
-test questions greedily through the same engine; an answer counts if it equals the expected one word for word.
-Function definitions are shown to both as the files have them; `--definitions none` removes them from both files.
+Learnt are the first `--examples` lines of TRAIN. Asked are the lines of TEST or, without it, the other lines of TRAIN;
+`--unseen` leaves out those whose question is learnt or was asked before. Every variant is trained once for each seed
+(the order of the examples and the adapter's first weights). A variant is a list of fields of `job.json`, separated by
+blanks, in which hyperparameters count as fields; the empty one is `auto`:
+
+    "n_epochs=4 batch_size=2 learning_rate_multiplier=0.5 lora_rank=32 lora_alpha=64 result_turns=0"
+
+`--definitions`: `full` and `none` train and ask with them in full or without any; `mix` trains as a job does (40 %
+full, 20 % slim, 40 % none) and asks without any. `--decodings`: `free` takes the likeliest token, `schemas` of those
+that the functions' schemas allow, `served` does as the server does: arguments that the file copies from the question
+are copied. All answers are greedy.
+
+An answer is right if its calls equal the expected ones or, where words are expected, if it does not call; in a file
+without any calls, if it is the expected one word for word. The table gives Wilson's 95 % interval, and below each row
+what is wrong in the wrong answers: what was called instead, arguments that are missing or too many, and of the values
+whether they stand in the question elsewhere (`other span`), are a part of the right one (`cut`), hold it (`too long`)
+or stand nowhere in it (`invented`).
+
+TRL trains the same LoRA on the same tokens, in our epochs, batches, order and learning-rate schedule, once for each of
+`--rates`. `--keep` stores adapters, and takes those that are there instead of training them again.
 """
 
 import argparse
@@ -13,109 +31,189 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from answers import STRICT_CALLS, Outcome, Questions
 
 from training import run, trl_python
 
 HERE = Path(__file__).parent
 
 from luthier.catalogue import Catalogue  # noqa: E402
-from luthier.data.rendering.renderer import Renderer  # noqa: E402
 from luthier.evaluation.statistics import proportion  # noqa: E402
-from luthier.inference import EngineRequest, SamplingParams  # noqa: E402
-from luthier.inference.options import EngineOptions  # noqa: E402
-from luthier.inference.registry import build_engine  # noqa: E402
 from luthier.settings import Settings  # noqa: E402
-from luthier.training import dataset  # noqa: E402
 from luthier.training.job_spec import JobSpec  # noqa: E402
 from luthier.types.plain_settings import DEFAULT_BASE  # noqa: E402
 
-
-def train(folder: Path, rate: float | None, python: Path) -> tuple[Path, float]:
-    """(the adapter's folder, seconds): ours without a `rate`, else TRL's."""
-    started = time.perf_counter()
-    paths = {"PYTHONPATH": str(HERE.parent / "src")}
-    if rate is None:
-        events = run([sys.executable, "-m", "luthier.training", str(folder)], paths)["events"]
-        (name,) = [event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
-        return folder / "checkpoints" / name, time.perf_counter() - started
-    variables = {"TRL_RATE": str(rate), "TRL_SAVE": str(folder / "adapter")}
-    run([str(python), str(HERE / "training_trl.py"), str(folder)], paths | variables)
-    return folder / "adapter", time.perf_counter() - started
+DEFINITIONS = {"full": "full", "none": "none", "mix": JobSpec.definitions}  # how job.json says it
+HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
-def count_correct(base: Path, adapter: Path | None, test: dataset.Dataset) -> int:
-    """Answers that equal the expected ones word for word."""
-    engine = build_engine(base, EngineOptions(max_requests_per_key=len(test)))
-    pending = []
-    for index in range(len(test)):
-        (tokens, *_) = test.example(index)
-        ids = tokens.ids.tolist()
-        start, end = first_answer(tokens.weights.tolist())
-        sampling = SamplingParams(max_tokens=end - start + 16, stop_ids=frozenset({ids[end - 1]}), temperature=0)
-        pending.append((ids[start : end - 1], engine.submit(EngineRequest(ids[:start], sampling, adapter))))
-    correct = sum([token.id for token in answer] == expected for expected, answer in pending)
-    engine.close()
-    return correct
+@dataclass(frozen=True)
+class Run:
+    """One training: a variant of our trainer, or TRL at a rate."""
 
+    variant: str
+    seed: int
+    trl_rate: float | None = None
 
-def first_answer(weights: list[float]) -> tuple[int, int]:
-    """(start, stop) of the first trained tokens; the last of them ends the answer."""
-    start = next(index for index, weight in enumerate(weights) if weight)
-    return start, next((index for index in range(start, len(weights)) if not weights[index]), len(weights))
+    @property
+    def name(self) -> str:
+        label = self.variant or "auto" if self.trl_rate is None else f"trl {self.trl_rate:g}"
+        return f"{label}, seed {self.seed}"
+
+    def write_job(self, folder: Path, base: Path, lines: Sequence[str], definitions: str, threads: int) -> None:
+        pairs = dict(pair.split("=", 1) for pair in self.variant.split())
+        values = {key: value if key == "lora_targets" else json.loads(value) for key, value in pairs.items()}
+        hyperparameters = {key: values.pop(key) for key in HYPERPARAMETERS if key in values}
+        unknown = values.keys() - {field.name for field in fields(JobSpec)}
+        if unknown:
+            raise SystemExit(f"--variants: job.json has no field {', '.join(sorted(unknown))}.")
+        (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
+        spec: dict[str, Any] = {"definitions": definitions, "hyperparameters": hyperparameters, "threads": threads}
+        JobSpec(**{"base": str(base), "base_name": base.name, "seed": self.seed, **spec, **values}).write(folder)
+
+    def train(self, folder: Path, python: Path | None) -> Path:
+        """The adapter's folder."""
+        paths = {"PYTHONPATH": str(HERE.parent / "src")}
+        if self.trl_rate is None:
+            events = run([sys.executable, "-m", "luthier.training", str(folder)], paths)["events"]
+            (name,) = [event["folder"] for event in events if event["type"] == "checkpoint"][-1:]
+            return folder / "checkpoints" / name
+        variables = {"TRL_RATE": str(self.trl_rate), "TRL_SAVE": str(folder / "adapter")}
+        run([str(python), str(HERE / "training_trl.py"), str(folder)], paths | variables)
+        return folder / "adapter"
 
 
 def main() -> None:
     arguments = _arguments()
-    base = Catalogue(Settings().cache).folder(DEFAULT_BASE)
-    python = trl_python(Settings().cache)
-    lines = _lines(arguments.train, arguments.examples, arguments.definitions)
-    outcomes: list[dict[str, Any]] = []
+    base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
+    learnt, asked = _split(arguments)
+    questions = Questions(base, asked)
+    print(f"{len(learnt)} examples, {len(asked)} questions", flush=True)
+    rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        questions = Path(scratch) / "test.jsonl"
-        questions.write_text(
-            "".join(_lines(arguments.test, arguments.questions, arguments.definitions)), encoding="utf-8"
-        )
-        test = dataset.load(questions, dataset.Options(Renderer(base), 65_536), "test")
-        print(f"{len(lines)} examples, {len(test)} questions", flush=True)
-        for rate in (None, *arguments.rates):
-            folder = Path(scratch) / f"{rate or 'auto'}"
-            folder.mkdir()
-            (folder / "train.jsonl").write_text("".join(lines), encoding="utf-8")
-            JobSpec(str(base), base.name, seed=1, threads=arguments.threads, definitions="full").write(folder)
-            adapter, seconds = train(folder, rate, python)
-            correct = count_correct(base, adapter, test)
-            name = "luthier, auto" if rate is None else f"trl, {rate:g}"
-            outcomes.append({"name": name, "right": correct, "of": len(test), "seconds": seconds})
-            accuracy = proportion(correct, len(test))
-            print(f"{name:16}{accuracy.value:.3f} [{accuracy.low:.2f}-{accuracy.high:.2f}]{seconds:8.0f} s", flush=True)
-    best = max(outcomes[1:], key=lambda outcome: outcome["right"])
-    ratio = sum(outcome["seconds"] for outcome in outcomes[1:]) / outcomes[0]["seconds"]
-    print(f"best of TRL: {best['name']}; all of its runs took {ratio:.1f} times as long")
+        for training in _runs(arguments):
+            adapter, seconds = _adapter(arguments, training, Path(scratch), base, learnt)
+            for decoding in arguments.decodings:
+                outcome = questions.ask(adapter, decoding)
+                row = {"name": training.name, "decoding": decoding, "right": outcome.right, "of": len(asked)}
+                rows.append({**row, **asdict(training), "train_s": seconds, "ask_s": outcome.seconds})
+                print(_line(training.name, decoding, outcome, len(asked), seconds), flush=True)
+                _store(arguments, rows, training.name, decoding, outcome)
+    _compare_times(rows)
+
+
+def _runs(arguments: argparse.Namespace) -> Iterator[Run]:
+    for seed in arguments.seeds:
+        yield from (Run(variant, seed) for variant in arguments.variants)
+        yield from () if arguments.no_trl else (Run("", seed, rate) for rate in arguments.rates)
+
+
+def _adapter(
+    arguments: argparse.Namespace, training: Run, scratch: Path, base: Path, lines: Sequence[str]
+) -> tuple[Path, float | None]:
+    """(the adapter's folder, seconds of training or None where it is taken from an earlier run)."""
+    folder = (arguments.keep or scratch) / training.name.replace(" ", "_").replace(",", "")
+    kept = folder / "adapter.txt"
+    if kept.exists():
+        return folder / kept.read_text(), None
+    folder.mkdir(parents=True, exist_ok=True)
+    training.write_job(folder, base, lines, DEFINITIONS[arguments.definitions], arguments.threads)
+    started = time.perf_counter()
+    adapter = training.train(folder, trl_python(Settings().cache) if training.trl_rate else None)
+    kept.write_text(str(adapter.relative_to(folder)))
+    return adapter, time.perf_counter() - started
+
+
+def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Lines to learn and lines to ask."""
+    train = _lines(arguments.train, remove=arguments.definitions == "none")
+    learnt = train[: arguments.examples]
+    others = train[len(learnt) :]
+    if arguments.test:
+        others = _lines(arguments.test, remove=arguments.definitions != "full")
+    elif arguments.definitions == "mix":
+        others = [_without_definitions(line) for line in others]
+    if arguments.unseen:
+        seen = {_question(line) for line in learnt}
+        others = [line for line in others if (question := _question(line)) not in seen and not seen.add(question)]
+    asked = others[: arguments.questions]
+    if not asked:
+        raise SystemExit("Nothing is left to ask: give TEST, or fewer --examples than TRAIN has lines.")
+    return learnt, asked
+
+
+def _lines(path: Path, *, remove: bool) -> list[str]:
+    """The lines of a file, each with its line end; `remove`: without tools and functions."""
+    lines = [f"{line}\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [_without_definitions(line) for line in lines] if remove else lines
+
+
+def _without_definitions(line: str) -> str:
+    example = {key: value for key, value in json.loads(line).items() if key not in ("tools", "functions")}
+    return json.dumps(example, ensure_ascii=False) + "\n"
+
+
+def _question(line: str) -> str:
+    """Everything up to the last message."""
+    return json.dumps(json.loads(line)["messages"][:-1], ensure_ascii=False)
+
+
+def _line(name: str, decoding: str, outcome: Outcome, count: int, seconds: float | None) -> str:
+    accuracy = proportion(outcome.right, count)
+    interval = f"{accuracy.value:.3f} [{accuracy.low:.2f}-{accuracy.high:.2f}]"
+    trained = "kept" if seconds is None else f"{seconds:.0f} s"
+    faults = ", ".join(f"{kind} {number}" for kind, number in outcome.faults.most_common())
+    row = f"{name:40}{decoding:8}{interval:22}trained {trained}, asked {outcome.seconds:.0f} s"
+    return f"{row}\n    {faults or 'none wrong'}"
+
+
+def _store(
+    arguments: argparse.Namespace, rows: list[dict[str, Any]], name: str, decoding: str, outcome: Outcome
+) -> None:
     if arguments.json:
-        arguments.json.write_text(json.dumps(outcomes, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if arguments.answers:
+        with arguments.answers.open("a", encoding="utf-8") as file:
+            for answer in outcome.wrong:
+                file.write(json.dumps({"run": name, "decoding": decoding, **answer}, ensure_ascii=False) + "\n")
 
 
-def _lines(path: Path, count: int | None, definitions: str) -> list[str]:
-    """The first `count` lines of a file; `definitions` "none" removes tools and functions from them."""
-    examples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:count]]
-    if definitions == "none":
-        examples = [{k: v for k, v in example.items() if k not in ("tools", "functions")} for example in examples]
-    return [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
+def _compare_times(rows: list[dict[str, Any]]) -> None:
+    trl = [row for row in rows if row["trl_rate"] is not None]
+    ours = [row for row in rows if row["trl_rate"] is None and not row["variant"]]
+    if trl and ours and all(row["train_s"] for row in [*trl, *ours]):
+        best = max(trl, key=lambda row: int(row["right"]))
+        ratio = sum(row["train_s"] for row in trl) / sum(row["train_s"] for row in ours)
+        print(f"best of TRL: {best['name']}; all of its runs took {ratio:.1f} times as long as those at auto")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path)
-    parser.add_argument("--examples", type=int, help="lines of the training file; all by default")
-    parser.add_argument("--questions", type=int, help="lines of the test file; all by default")
+    parser.add_argument("test", type=Path, nargs="?")
+    parser.add_argument("--examples", type=int, help="lines that are learnt; all by default")
+    parser.add_argument("--questions", type=int, help="lines that are asked; all by default")
+    parser.add_argument("--unseen", action="store_true", help="ask each question once, and none that is learnt")
+    parser.add_argument("--definitions", choices=[*DEFINITIONS], default="full")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--variants", nargs="+", default=[""], metavar="FIELDS", help='"" is auto')
+    parser.add_argument("--decodings", nargs="+", choices=[*STRICT_CALLS], default=["free"])
+    parser.add_argument("--no-trl", action="store_true", help="train no model with TRL")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="peak rates that TRL tries")
-    parser.add_argument("--definitions", choices=["full", "none"], default="full")
+    parser.add_argument("--base", type=Path, help="a model folder; the embedded base by default")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch chooses")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="store adapters here, and reuse them")
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="append every wrong answer as a JSON line")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.definitions == "mix" and not arguments.no_trl:
+        parser.error("TRL cannot train a mix of definitions; add --no-trl, or choose --definitions full or none")
+    return arguments
 
 
 if __name__ == "__main__":
