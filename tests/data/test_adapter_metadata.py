@@ -57,7 +57,7 @@ def test_validation_surveys_in_the_same_pass(tmp_path: Path) -> None:
     )
     file_survey = Survey()
     assert check_file(path, minimum_examples=1, survey=file_survey).ok
-    assert file_survey.metadata() == survey(path) == AdapterMetadata("tools", True, tools)
+    assert file_survey.metadata() == survey(path) == AdapterMetadata("tools", True, tools, copied={"ping": {}})
     assert read_survey(tmp_path) is None
     file_survey.metadata().write(tmp_path)
     assert read_survey(tmp_path) == file_survey.metadata()

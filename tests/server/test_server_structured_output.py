@@ -38,6 +38,7 @@ F = {
     },
 }
 G = {"name": "ping"}
+HERMES_CALL = '<tool_call>\n{{"name": "{}", "arguments": {}}}\n</tool_call>'
 TOOLS = [{"type": "function", "function": F}, {"type": "function", "function": G}]
 STRICT = [{"type": "function", "function": {**F, "strict": True}}]
 JSON = {"type": "json_schema", "json_schema": {"name": "letter", "schema": F["parameters"], "strict": True}}
@@ -174,6 +175,36 @@ def test_the_operator_says_which_calls_are_held() -> None:
         for strict in ("taught", "all", "off")
     }
     assert constrained == {"taught": [True, True, True], "all": [True, True, True], "off": [False, False, False]}
+
+
+def test_copied_arguments_take_their_values_from_the_conversation(tiny_base: Path) -> None:
+    """Of the functions that a file defines, of those that it only calls, and of those that a request sends."""
+    copied: Any = {"write_leave_letter": {"days": None, "kind": None}, "note": {"text": None}}
+    note = {"name": "note", "parameters": {"type": "object", "properties": {"text": {"type": "string"}}}}
+    calls = {"type": "function", "function": note}
+    metadata = AdapterMetadata("tools", definitions=TOOLS, copied=copied, called=[calls])
+    turns = [("system", "买糖 7"), ("user", "记下：买牛奶"), ("assistant", "好的"), ("user", "请 40 或 12 天病假")]
+    request = CreateChatCompletionRequest(
+        model="m", messages=[Message(role=role, content=text) for role, text in turns]
+    )
+    sent = request.model_copy(update={"tools": [Tool(**TOOLS[0]), Tool(**calls)]})
+
+    def accepted(name: str, body: CreateChatCompletionRequest = request, strict: Any = "taught", **values: Any) -> bool:
+        text = HERMES_CALL.format(name, json.dumps(values, ensure_ascii=False))
+        return accepts(tiny_base, response_grammar(body, call_policy(body, metadata, strict=strict)), text)
+
+    for body in (request, sent):
+        assert accepted("write_leave_letter", body, kind="事假", days=12, paid=True)
+        assert not accepted("write_leave_letter", body, kind="事假", days=7, paid=True)
+        assert not accepted("write_leave_letter", body, kind="事假", days=40, paid=True)
+        assert accepted("write_leave_letter", body, "schemas", kind="事假", days=7, paid=True)
+        assert [accepted("note", body, text=text) for text in ("买牛奶", "好的", "买糖", "买奶")] == [
+            True,
+            True,
+            False,
+            False,
+        ]
+    assert accepted("note", strict="schemas", text="买奶")
 
 
 def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:

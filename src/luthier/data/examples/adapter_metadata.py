@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from luthier.data.examples.call_survey import CallSurvey, CopiedArguments
 from luthier.data.examples.example import WireForm, kind_of, to_example
-from luthier.data.examples.tool_definitions import collect_definitions
+from luthier.data.examples.tool_definitions import Tools, collect_definitions
 from luthier.data.jsonl.reader import parse_line, read_lines
 
 FILE = "taught.json"
@@ -23,13 +24,21 @@ FILE = "taught.json"
 class AdapterMetadata:
     """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one.
 
-    `reasoning`: answers of the file have `reasoning_content`.
+    `reasoning`: answers of the file have `reasoning_content`. `copied`: arguments by function; `called`:
+    definitions of functions that the file calls and does not define; see `call_survey` for both.
     """
 
     call_form: WireForm | None = None
     pairs: bool = False
-    definitions: list[dict[str, Any]] = field(default_factory=list)
+    definitions: Tools = field(default_factory=list)
     reasoning: bool = False
+    copied: CopiedArguments = field(default_factory=dict)
+    called: Tools = field(default_factory=list)
+
+    @property
+    def functions(self) -> Tools:
+        """Those that the file defines, then those that it only calls."""
+        return [*self.definitions, *self.called]
 
     def write(self, folder: Path) -> None:
         """Durable: a model whose row outlives a power cut needs this file."""
@@ -41,7 +50,11 @@ class AdapterMetadata:
     def with_defaults(self, parent: "AdapterMetadata") -> "AdapterMetadata":
         """What this leaves open is taken from `parent`, the model from which training continues."""
         return replace(
-            self, call_form=self.call_form or parent.call_form, definitions=self.definitions or parent.definitions
+            self,
+            call_form=self.call_form or parent.call_form,
+            definitions=self.definitions or parent.definitions,
+            copied=parent.copied | self.copied,
+            called=collect_definitions([self.called, parent.called]),
         )
 
 
@@ -56,6 +69,7 @@ class Survey:
     def __init__(self) -> None:
         self._call_form: WireForm | None = None
         self._pairs = self._reasoning = False
+        self._calls = CallSurvey()
         self._tool_lists: Counter[str] = Counter()  # most files repeat one list of tools in every line
 
     def add(self, value: dict[str, Any], line: int = 0) -> None:
@@ -65,13 +79,15 @@ class Survey:
         example = to_example(value["input"] if kind == "preference" else value, line)
         self._call_form = self._call_form or example.call_form
         self._reasoning = self._reasoning or any(message.get("reasoning_content") for message in example.messages)
+        self._calls.add(example.messages)
         if example.tools:
             self._tool_lists[json.dumps(example.tools, ensure_ascii=False)] += 1
 
     def metadata(self) -> AdapterMetadata:
         """The metadata so far."""
         definitions = collect_definitions(json.loads(text) for text, _ in self._tool_lists.most_common())
-        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning)
+        called = self._calls.definitions({tool["function"]["name"] for tool in definitions})
+        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning, self._calls.copied(), called)
 
 
 def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata:

@@ -11,6 +11,7 @@ from typing import Any
 
 from luthier.data.rendering.number_bounds import NUMBER_PATTERNS, bounded
 
+SPAN = "x-luthier-span"  # keyword of a string: the name of the rule that it matches, see `copy_grammar`
 _FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 # Tracking which members are missing takes two to the power of their number in rules, so only required members are
 # tracked, and optional ones while there are few. An untracked member may be repeated; the last one counts, as always
@@ -47,13 +48,15 @@ def close_schema(parameters: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _value_rules(name: str, schema: Any) -> Iterator[str]:
-    if _is_plain_object(schema):
+    if is_plain_object(schema):
         yield from _object_rules(name, schema["properties"], schema.get("required") or [])
     elif _is_plain_array(schema):
         yield f'{name}: "[]" | "[" {name}_i (", " {name}_i)* "]"'
         yield from _value_rules(f"{name}_i", schema["items"])
     elif _is_plain_number(schema):
         yield f"{name}: {NUMBER_PATTERNS[schema['type']]}"
+    elif isinstance(schema, dict) and SPAN in schema:
+        yield f"{name}: {schema[SPAN]}"
     else:
         yield f"{name}: %json {schema_json(schema)}"
 
@@ -81,7 +84,8 @@ def _object_rules(name: str, properties: dict[str, Any], required_keys: list[str
         yield f"{name}_m{missing}: " + " | ".join([*end, *(f'", " {rule}' for rule in continuations(missing))])
 
 
-def _is_plain_object(schema: Any) -> bool:
+def is_plain_object(schema: Any) -> bool:
+    """Whether the rules here take each of its members by the member's own schema."""
     if (
         not isinstance(schema, dict)
         or schema.get("type") != "object"
@@ -98,7 +102,7 @@ def _is_plain_object(schema: Any) -> bool:
 def _is_plain_array(schema: Any) -> bool:
     if not isinstance(schema, dict) or schema.get("type") != "array" or schema.keys() - _ARRAY_KEYWORDS - _ANNOTATIONS:
         return False
-    return _is_plain_object(schema.get("items"))
+    return is_plain_object(schema.get("items"))
 
 
 def _is_plain_number(schema: Any) -> bool:

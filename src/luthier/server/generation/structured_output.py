@@ -8,8 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.data.examples.call_survey import CopySource
 from luthier.data.rendering.argument_grammar import close_schema, schema_json
 from luthier.data.rendering.call_form import CallForm
+from luthier.data.rendering.copy_grammar import CopyRules
 from luthier.data.rendering.hermes_form import HERMES
 from luthier.inference.scheduling.structured_output import validate_grammar
 from luthier.server.generation.schema_support import first_unsupported, is_supported, relaxed
@@ -30,6 +32,7 @@ class ResponseGrammar:
         required: Whether the response must be a call.
         parallel: Whether it may be several calls.
         form: How the base model writes calls.
+        copies: The rules of copied arguments.
     """
 
     document: dict[str, Any] | None = None
@@ -37,6 +40,7 @@ class ResponseGrammar:
     required: bool = False
     parallel: bool = True
     form: CallForm = HERMES
+    copies: CopyRules | None = None
 
     def lark(self) -> str:
         """The grammar for llguidance."""
@@ -45,6 +49,8 @@ class ResponseGrammar:
             rules.append(f"document: %json {schema_json(self.document)}")
         if self.functions:
             rules += self.form.grammar_rules(self.functions, parallel=self.parallel)
+        if self.copies:
+            rules += self.copies.lark()
         rules += self._start_rules()
         return "%llguidance {}\n" + "\n".join(rules) + "\n"
 
@@ -77,7 +83,11 @@ def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> st
         if calls.required:
             raise BadRequestError("Invalid 'tools': too many functions to require a call of one.", param="tools")
         return None
-    grammar = ResponseGrammar(document, chosen, calls.required, calls.parallel, calls.form).lark()
+    copies = None
+    if chosen and calls.copied:
+        copies = CopyRules(CopySource([message.model_dump(exclude_none=True) for message in body.messages]))
+        chosen = copies.hold(chosen, calls.copied)
+    grammar = ResponseGrammar(document, chosen, calls.required, calls.parallel, calls.form, copies).lark()
     if document is not None:
         _check_cached(grammar, "response_format")
     return grammar

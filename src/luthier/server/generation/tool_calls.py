@@ -4,10 +4,11 @@ responses.
 `tools` is the current format, `functions` the legacy one, which fine-tuned models may have been trained on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from luthier.data.examples.adapter_metadata import AdapterMetadata
+from luthier.data.examples.call_survey import CopiedArguments
 from luthier.data.examples.example import WireForm
 from luthier.data.examples.messages import normalize_tools
 from luthier.data.rendering.call_form import CallForm
@@ -18,7 +19,7 @@ from luthier.server.generation.strict_schema import context_of
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.errors import BadRequestError
 
-StrictCalls = Literal["taught", "all", "off"]
+StrictCalls = Literal["taught", "all", "schemas", "off"]
 Definitions = list[dict[str, Any]]
 
 
@@ -26,15 +27,21 @@ Definitions = list[dict[str, Any]]
 class CallPolicy:
     """How the calls of one request are prompted, constrained, parsed and returned.
 
-    Attributes: form: How the base model writes calls. wire_form: The form in which calls are sent; None: generated text
-    is not parsed for calls. parallel: Whether a choice may have several calls. A model that must call but was not
-    trained to, and one that must call a named function, may write several only if the request says so, because a small
-    model that may continue does continue. prompt_definitions: The request's definitions, as tools, for the prompt.
-    definitions: The request's definitions, else those that the model was trained with. enforced: The only functions
-    that the model can call, by a grammar; None: calls are not constrained. required: Whether the choice must be a call.
-    forbidden: Whether the choice must be text. reasoning: Whether reasoning is read apart from the answer, and whether
-    the prompt has opened it. reasoning_marks: The markers around reasoning. forced_prefix: The forced beginning of the
-    text if a call is required and no definition is known.
+    Attributes:
+        form: How the base model writes calls.
+        wire_form: The form in which calls are sent; None: generated text is not parsed for calls.
+        parallel: Whether a choice may have several calls. A model that must call but was not trained to, and one that
+            must call a named function, may write several only if the request says so, because a small model that may
+            continue does continue.
+        prompt_definitions: The request's definitions, as tools, for the prompt.
+        definitions: The request's definitions, else those that the model was trained with.
+        enforced: The only functions that the model can call, by a grammar; None: calls are not constrained.
+        required: Whether the choice must be a call.
+        forbidden: Whether the choice must be text.
+        reasoning: Whether reasoning is read apart from the answer, and whether the prompt has opened it.
+        reasoning_marks: The markers around reasoning.
+        copied: The arguments, by function, that take their values from the conversation only.
+        forced_prefix: The forced beginning of the text if a call is required and no definition is known.
     """
 
     form: CallForm = HERMES
@@ -47,6 +54,7 @@ class CallPolicy:
     forbidden: bool = False
     reasoning: Literal["unread", "possible", "open"] = "unread"
     reasoning_marks: ReasoningMarks = THINK
+    copied: CopiedArguments = field(default_factory=dict)
     forced_prefix: str = ""
 
 
@@ -66,7 +74,7 @@ def call_policy(
     if choice == "none":
         return CallPolicy(form=form, forbidden=True)
     sent = _request_definitions(body)
-    definitions = sent or [_without_strict(tool) for tool in metadata.definitions] or None
+    definitions = sent or [_without_strict(tool) for tool in metadata.functions] or None
     required = _is_required(choice)
     requested = required or isinstance(choice, AllowedToolsChoice) or any(is_strict(tool) for tool in sent or [])
     enforced = requested or strict != "off"
@@ -80,6 +88,7 @@ def call_policy(
         definitions=definitions,
         enforced=_well_shaped(_allowed(definitions, choice)) if enforced and definitions else None,
         required=required,
+        copied=metadata.copied if strict in ("taught", "all") else {},
         forced_prefix=_forced_prefix(choice, form) if required and not definitions else "",
     )
 
@@ -148,7 +157,7 @@ def _check_choice(body: CreateChatCompletionRequest, metadata: AdapterMetadata) 
     """Raises BadRequestError for a choice without definitions, and for one of an unknown function."""
     if body.functions and body.tools:
         raise BadRequestError("'functions' and 'tools' cannot be sent together.", param="functions")
-    for param, choice, field, sent_names in (
+    for param, choice, sender, sent_names in (
         ("tool_choice", body.tool_choice, "tools", [tool.function.name for tool in body.tools or []]),
         ("function_call", body.function_call, "functions", [function.name for function in body.functions or []]),
     ):
@@ -157,12 +166,12 @@ def _check_choice(body: CreateChatCompletionRequest, metadata: AdapterMetadata) 
         # A model that was trained to call without definitions may be required to.
         trained = metadata.call_form is not None and not (body.tools or body.functions)
         if not sent_names and not trained:
-            message = f"Invalid value for '{param}': '{param}' is only allowed when '{field}' are specified."
+            message = f"Invalid value for '{param}': '{param}' is only allowed when '{sender}' are specified."
             raise BadRequestError(message, param=param)
-        names = sent_names or [tool["function"]["name"] for tool in metadata.definitions]
+        names = sent_names or [tool["function"]["name"] for tool in metadata.functions]
         unknown = [name for name in _named_functions(choice) or [] if names and name not in names]
         if unknown:
-            where = f"the '{field}'" if sent_names else "the functions that this model was trained with"
+            where = f"the '{sender}'" if sent_names else "the functions that this model was trained with"
             message = f"Invalid value for '{param}': the function '{unknown[0]}' is not among {where}."
             raise BadRequestError(message, param=param)
 

@@ -1,0 +1,187 @@
+"""What the calls of a training file teach: the functions with their arguments, and which arguments are copied.
+
+An argument is copied if its values stand in the conversation before the call, word for word. A small model that has
+learnt which argument comes next may still misspell its value, cut it or take one that it has seen more often. Where
+the file always copied, such an answer can be told from a right one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from luthier.data.examples.example import calls_in, name_of
+from luthier.data.examples.stated_numbers import stated_numbers
+from luthier.data.examples.tool_definitions import Tools
+from luthier.data.jsonl import lossless_json
+
+MIN_VALUES = 10  # of an argument, and calls of a function; fewer say little about the next one
+MAX_CHARACTERS = 4000  # of a conversation from which values are copied; the grammar of a longer one compiles too long
+_MAX_EXCEPTIONS = 0.01  # of the values of an argument: mistakes of the file
+_PIECE = re.compile(r"\d+(?:[.,]\d+)+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|\s+|.", re.DOTALL)
+
+_TYPES = {str: "string", bool: "boolean", int: "number"}  # integers alone do not rule out fractions
+
+# By function and argument: what may follow a value in the text that it is copied from, see `following`; None: anything.
+CopiedArguments = dict[str, dict[str, list[str] | None]]
+
+
+def pieces(text: str) -> list[str]:
+    """The text in the pieces between which a copied value may begin and end: words, numbers, Chinese characters."""
+    return _PIECE.findall(text)
+
+
+def following(text_pieces: Sequence[str]) -> str:
+    """What the pieces begin with, white space apart: a piece in lower case, 0 for any number, or nothing."""
+    first = next((piece.lower() for piece in text_pieces if not piece.isspace()), "")
+    return "0" if first[:1].isdigit() else first
+
+
+class CopySource:
+    """What a value may be copied from: the text of every message but those of the system and the developer."""
+
+    def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        sources = [message for message in messages if message.get("role") not in ("system", "developer")]
+        self.texts = [text for message in sources for text in _texts(message.get("content"))]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is any text, and not too much."""
+        return 0 < sum(map(len, self.texts)) <= MAX_CHARACTERS
+
+    @cached_property
+    def numbers(self) -> set[float]:
+        return {number for text in self.texts for number in stated_numbers(text)}
+
+    def states(self, value: Any) -> bool:
+        """Whether the value is a number that a text states."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in self.numbers
+
+    def ends(self, value: str) -> frozenset[str]:
+        """What follows the value wherever consecutive pieces of a text make it up; empty where they nowhere do."""
+        return frozenset(end for text in self.texts if value and value in text for end in _ends(value, text))
+
+
+@dataclass
+class _Argument:
+    """`compared`: values in calls after a usable source; `ends`: what follows the copied strings among them."""
+
+    values: int = 0
+    compared: int = 0
+    copied: int = 0
+    types: set[str] = field(default_factory=set)
+    ends: Counter[frozenset[str]] = field(default_factory=Counter)
+
+    def add(self, value: Any, source: CopySource) -> None:
+        self.values += 1
+        self.types.add(_TYPES.get(type(value), "number" if isinstance(value, float) else ""))
+        if not source.is_usable:
+            return
+        self.compared += 1
+        ends = source.ends(value) if isinstance(value, str) else frozenset()
+        self.copied += bool(ends) or source.states(value)
+        if ends:
+            self.ends[ends] += 1
+
+    @property
+    def is_copied(self) -> bool:
+        return self.compared >= MIN_VALUES and self._is_rule(self.compared - self.copied)
+
+    def closed_ends(self) -> list[str] | None:
+        """All that may follow a value; None where values end before what no other value of the file ends before.
+
+        How many do estimates how many values of a new question would (Good and Turing).
+        """
+        counts: Counter[str] = Counter()
+        for ends, count in self.ends.items():
+            counts.update(dict.fromkeys(ends, count))
+        alone = sum(count for ends, count in self.ends.items() if all(counts[end] == 1 for end in ends))
+        return sorted(counts) if counts and self._is_rule(alone) else None
+
+    def _is_rule(self, exceptions: int) -> bool:
+        return exceptions <= _MAX_EXCEPTIONS * self.compared
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": next(iter(self.types))} if len(self.types) == 1 and "" not in self.types else {}
+
+
+class CallSurvey:
+    """Collects the calls of a file's conversations."""
+
+    def __init__(self) -> None:
+        self._calls: Counter[str] = Counter()
+        self._arguments: dict[str, dict[str, _Argument]] = {}
+
+    def add(self, messages: Sequence[dict[str, Any]]) -> None:
+        for index, message in enumerate(messages):
+            if message.get("role") != "assistant":
+                continue
+            source = CopySource(messages[:index])
+            for _, function in calls_in(message):
+                self._add_call(function, source)
+
+    def _add_call(self, function: Any, source: CopySource) -> None:
+        name, values = name_of(function), arguments_of(function)
+        if name is None or values is None:
+            return
+        self._calls[name] += 1
+        arguments = self._arguments.setdefault(name, {})
+        for argument, value in values.items():
+            arguments.setdefault(argument, _Argument()).add(value, source)
+
+    def copied(self) -> CopiedArguments:
+        """For each function the arguments with at least MIN_VALUES compared values, of which at most 1 % differ."""
+        return {
+            function: {name: argument.closed_ends() for name, argument in arguments.items() if argument.is_copied}
+            for function, arguments in self._arguments.items()
+        }
+
+    def definitions(self, defined: Collection[str]) -> Tools:
+        """Of the functions that are not `defined`, as far as their calls show what they take.
+
+        With MIN_VALUES calls a function takes the arguments that occurred, and requires those that every call has;
+        with fewer it may take any.
+        """
+        return [self._definition(name) for name in self._calls if name not in defined]
+
+    def _definition(self, name: str) -> dict[str, Any]:
+        parameters: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
+        if self._calls[name] >= MIN_VALUES:
+            arguments = self._arguments[name]
+            parameters["properties"] = {key: argument.schema for key, argument in arguments.items()}
+            required = [key for key, argument in arguments.items() if argument.values == self._calls[name]]
+            parameters |= {"required": required, "additionalProperties": False}
+        return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def arguments_of(function: Any) -> dict[str, Any] | None:
+    """Of a call in a file that may be wrong; None where they are no JSON object."""
+    text = function.get("arguments") if isinstance(function, dict) else None
+    try:
+        arguments = lossless_json.DECODER.decode(text) if isinstance(text, str) and text else text
+    except (ValueError, RecursionError):
+        return None
+    return arguments if isinstance(arguments, dict) else None
+
+
+def _ends(value: str, text: str) -> Iterator[str]:
+    text_pieces = pieces(text)
+    places, offset = {0: 0}, 0
+    for place, piece in enumerate(text_pieces, start=1):
+        offset += len(piece)
+        places[offset] = place
+    start = text.find(value)
+    while start >= 0:
+        end = start + len(value)
+        if start in places and end in places:
+            yield following(text_pieces[places[end] :])
+        start = text.find(value, start + 1)
+
+
+def _texts(content: Any) -> list[str]:
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return [text for text in texts if isinstance(text, str) and text]
