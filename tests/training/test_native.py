@@ -99,8 +99,11 @@ def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.Monke
 @needs_compiler
 @DTYPES
 @pytest.mark.parametrize(
-    ("width", "window", "softcap"),
-    [(12, None, None), (64, None, None), (80, None, None), (64, 90, None), (64, 5, 2.0), (64, None, 2.0)],
+    ("width", "window", "softcap", "more"),
+    [
+        *((12, None, None, 0), (64, None, None, 0), (80, None, None, 0), (64, 90, None, 0), (64, 5, 2.0, 0)),
+        *((64, None, 2.0, 0), (64, None, None, 40), (80, 5, 2.0, 40)),
+    ],
 )
 def test_attention(
     dtype: torch.dtype,
@@ -108,11 +111,12 @@ def test_attention(
     width: int,
     window: int | None,
     softcap: float | None,
+    more: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Trees of prefixes, with segments shorter and longer than a block."""
-    long = list(range(150))
-    layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130]), CPU)
+    """Trees of prefixes, with segments shorter and longer than a block; `more`: examples that share nothing."""
+    long, others = list(range(150)), [[1000 + number, *range(number)] for number in range(more)]
+    layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130, *others]), CPU)
     count = int(layout.segments[:, 1].max())
     torch.manual_seed(0)
     row, gradient = torch.randn(count, 10, width).to(dtype), torch.randn(count, 6, width).to(dtype)

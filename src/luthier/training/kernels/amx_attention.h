@@ -195,14 +195,29 @@ struct QueryBlocks {  // the queries of one head and the gradients of their outp
     }
 };
 
+struct KeyBlocks {  // a key/value head for all blocks of a root, and its gradients
+    uint16_t *keys, *keys_transposed, *values;  // [blocks, 64 P]
+    float *grad_k, *grad_v;                     // [blocks, 64, P]
+
+    KeyBlocks(int64_t blocks, int64_t size)
+        : keys(alloc_bf16(blocks * size)), keys_transposed(alloc_bf16(blocks * size)), values(alloc_bf16(blocks * size)),
+          grad_k(alloc_floats(blocks * size)), grad_v(alloc_floats(blocks * size)) {}
+    ~KeyBlocks() { free(keys), free(keys_transposed), free(values), free(grad_k), free(grad_v); }
+};
+
 static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_stride, const bf16* k, const bf16* v,
                             int64_t kv_stride, const bf16* out, const float* logsumexp, bf16* grad_q,
                             int64_t grad_q_stride, bf16* grad_k, bf16* grad_v, int64_t grad_kv_stride, float scale,
                             float softcap, const AttentionShape& s, int threads) {
     const Blocks blocks(s);
-    const int64_t size = blocks.size, padded_width = blocks.padded_width;
-    const int64_t heads_per_kv = s.heads / s.kv_heads, row_width = s.heads * s.head_width;
-    float *grad_keys = alloc_floats(s.tokens * row_width), *grad_values = alloc_floats(s.tokens * row_width);
+    const int64_t size = blocks.size, padded_width = blocks.padded_width, row_width = s.heads * s.head_width;
+    // A task has the query heads of one key/value head and sums their gradients of it; or, where such tasks would be too
+    // few for all threads, one query head.
+    const int64_t heads_per_kv = s.heads / s.kv_heads;
+    const bool is_split = int64_t(s.roots.size()) * s.kv_heads < 4 * threads;
+    const int64_t heads_per_task = is_split ? 1 : heads_per_kv;
+    float *grad_keys = is_split ? alloc_floats(s.tokens * row_width) : nullptr;
+    float *grad_values = is_split ? alloc_floats(s.tokens * row_width) : nullptr;
     int64_t most_blocks = 0;
     for (int64_t root : s.roots)
         most_blocks = std::max(most_blocks, blocks.end(s.segments[root]) - s.segments[root].first_block);
@@ -210,97 +225,107 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
     {
         TileConfig config;
         QueryBlocks query(most_blocks, size);
-        uint16_t *keys = alloc_bf16(size), *keys_transposed = alloc_bf16(size), *values = alloc_bf16(size);
+        KeyBlocks key(most_blocks, size);
+        uint16_t *rows_of_block = alloc_bf16(size), *pairs = alloc_bf16(size);
         uint16_t *probabilities = alloc_bf16(BLOCK * BLOCK), *grad_scores = alloc_bf16(BLOCK * BLOCK);
         uint16_t* grad_score_pairs = alloc_bf16(BLOCK * BLOCK);
         float *scores = alloc_floats(BLOCK * BLOCK), *value_products = alloc_floats(BLOCK * BLOCK);
-        float *dk = alloc_floats(size), *dv = alloc_floats(size);
 #pragma omp for collapse(2) schedule(dynamic)
         for (size_t task = 0; task < s.roots.size(); task++)
-            for (int64_t h = 0; h < s.heads; h++) {
+            for (int64_t first_head = 0; first_head < s.heads; first_head += heads_per_task) {
                 const Segment& root = s.segments[s.roots[task]];
-                const int64_t first = root.first_block, last = blocks.end(root), g = h / heads_per_kv;
-                memset(query.grad_q, 0, 4 * (last - first) * size);
+                const int64_t first = root.first_block, last = blocks.end(root), g = first_head / heads_per_kv;
                 for (int64_t block = first; block < last; block++) {
-                    int64_t offset = (block - first) * size, start = blocks.start(block), count = blocks.count(block);
-                    HeadRows q_rows = blocks.rows(q + h * s.head_width, q_stride, block);
-                    HeadRows grad_rows = blocks.rows(grad_out + h * s.head_width, row_width, block);
-                    q_rows.copy(keys);
-                    to_transposed_pairs(keys, padded_width, query.q_transposed + offset);
-                    to_pairs(keys, padded_width, query.q_pairs + offset);
-                    grad_rows.copy(keys);
-                    to_transposed_pairs(keys, padded_width, query.grad_transposed + offset);
-                    to_pairs(keys, padded_width, query.grad_pairs + offset);
-                    float* block_logsumexp = query.logsumexp + (block - first) * BLOCK;
-                    float* delta = query.delta + (block - first) * BLOCK;
-                    for (int64_t r = 0; r < BLOCK; r++) {
-                        V dot = {};
-                        for (int64_t i = 0; r < count && i < s.head_width; i += W)
-                            dot += load(grad_rows.first + r * row_width + i, s.head_width - i) *
-                                   load(out + (start + r) * row_width + h * s.head_width + i, s.head_width - i);
-                        delta[r] = reduce_sum(dot);
-                        // Padding: exp(score - 1e30) is 0.
-                        block_logsumexp[r] = r < count ? logsumexp[(start + r) * s.heads + h] : 1e30f;
+                    const int64_t offset = (block - first) * size;
+                    blocks.rows(k + g * s.head_width, kv_stride, block).copy(key.keys + offset);
+                    to_pairs(key.keys + offset, padded_width, pairs);
+                    to_transposed_rows(pairs, padded_width, key.keys_transposed + offset);
+                    blocks.rows(v + g * s.head_width, kv_stride, block).copy(key.values + offset);
+                }
+                memset(key.grad_k, 0, 4 * (last - first) * size);
+                memset(key.grad_v, 0, 4 * (last - first) * size);
+                for (int64_t h = first_head; h < first_head + heads_per_task; h++) {
+                    memset(query.grad_q, 0, 4 * (last - first) * size);
+                    for (int64_t block = first; block < last; block++) {
+                        int64_t offset = (block - first) * size, start = blocks.start(block), count = blocks.count(block);
+                        HeadRows q_rows = blocks.rows(q + h * s.head_width, q_stride, block);
+                        HeadRows grad_rows = blocks.rows(grad_out + h * s.head_width, row_width, block);
+                        q_rows.copy(rows_of_block);
+                        to_transposed_pairs(rows_of_block, padded_width, query.q_transposed + offset);
+                        to_pairs(rows_of_block, padded_width, query.q_pairs + offset);
+                        grad_rows.copy(rows_of_block);
+                        to_transposed_pairs(rows_of_block, padded_width, query.grad_transposed + offset);
+                        to_pairs(rows_of_block, padded_width, query.grad_pairs + offset);
+                        float* block_logsumexp = query.logsumexp + (block - first) * BLOCK;
+                        float* delta = query.delta + (block - first) * BLOCK;
+                        for (int64_t r = 0; r < BLOCK; r++) {
+                            V dot = {};
+                            for (int64_t i = 0; r < count && i < s.head_width; i += W)
+                                dot += load(grad_rows.first + r * row_width + i, s.head_width - i) *
+                                       load(out + (start + r) * row_width + h * s.head_width + i, s.head_width - i);
+                            delta[r] = reduce_sum(dot);
+                            // Padding: exp(score - 1e30) is 0.
+                            block_logsumexp[r] = r < count ? logsumexp[(start + r) * s.heads + h] : 1e30f;
+                        }
+                    }
+                    for (int64_t block = first; block < last; block++) {  // of keys
+                        const int64_t key_offset = (block - first) * size, key_count = blocks.count(block);
+                        const int64_t rows = round_up(key_count), until = blocks.end(s.segment_of(block));
+                        memset(probabilities, 0, 2 * BLOCK * BLOCK);
+                        memset(grad_scores, 0, 2 * BLOCK * BLOCK);
+                        memset(grad_score_pairs, 0, 2 * BLOCK * BLOCK);
+                        for (int64_t qb = block; qb < until; qb++) {  // of queries that see these keys
+                            const int64_t offset = (qb - first) * size, count = round_up(blocks.count(qb));
+                            // The first query that is too far from the first key.
+                            const int64_t until_first = blocks.position(block) + s.window - blocks.position(qb);
+                            if (until_first + key_count <= 1) continue;
+                            matmul<false>(scores, BLOCK, key.keys + key_offset, padded_width, query.q_transposed + offset,
+                                          BLOCK, rows, count, padded_width);
+                            matmul<false>(value_products, BLOCK, key.values + key_offset, padded_width,
+                                          query.grad_transposed + offset, BLOCK, rows, count, padded_width);
+                            for (int64_t r = 0; r < key_count; r += 2)
+                                score_gradients(scores + r * BLOCK, value_products + r * BLOCK,
+                                                query.logsumexp + (qb - first) * BLOCK,
+                                                query.delta + (qb - first) * BLOCK, scale, softcap,
+                                                qb == block ? r : -1, until_first + r, r + 1 < key_count,
+                                                probabilities + r * BLOCK, grad_scores + r * BLOCK,
+                                                grad_score_pairs + r * BLOCK);
+                            matmul<true>(key.grad_v + key_offset, padded_width, probabilities, BLOCK,
+                                         query.grad_pairs + offset, padded_width, rows, padded_width, count);
+                            matmul<true>(key.grad_k + key_offset, padded_width, grad_scores, BLOCK,
+                                         query.q_pairs + offset, padded_width, rows, padded_width, count);
+                            matmul<true>(query.grad_q + offset, BLOCK, key.keys_transposed + key_offset, BLOCK,
+                                         grad_score_pairs, BLOCK, padded_width, count, rows);
+                        }
+                    }
+                    for (int64_t block = first; block < last; block++) {
+                        const float* transposed = query.grad_q + (block - first) * size;
+                        bf16* to = grad_q + blocks.start(block) * grad_q_stride + h * s.head_width;
+                        for (int64_t r = 0; r < blocks.count(block); r += W)
+                            for (int64_t i = 0; i < s.head_width; i += W) {
+                                V rows[W];
+                                transpose_16x16((const uint16_t*)(transposed + i * BLOCK + r), 2 * BLOCK,
+                                                (uint16_t*)rows, 2 * W);
+                                for (int64_t j = 0; j < min64(W, blocks.count(block) - r); j++)
+                                    store(to + (r + j) * grad_q_stride + i, rows[j] * scale, s.head_width - i);
+                            }
                     }
                 }
-                for (int64_t block = first; block < last; block++) {  // of keys
-                    const int64_t start = blocks.start(block), key_count = blocks.count(block);
-                    const int64_t until = blocks.end(s.segment_of(block));
-                    blocks.rows(k + g * s.head_width, kv_stride, block).copy(keys);
-                    to_pairs(keys, padded_width, values);
-                    to_transposed_rows(values, padded_width, keys_transposed);
-                    blocks.rows(v + g * s.head_width, kv_stride, block).copy(values);
-                    memset(dk, 0, 4 * size);
-                    memset(dv, 0, 4 * size);
-                    memset(probabilities, 0, 2 * BLOCK * BLOCK);
-                    memset(grad_scores, 0, 2 * BLOCK * BLOCK);
-                    memset(grad_score_pairs, 0, 2 * BLOCK * BLOCK);
-                    for (int64_t qb = block; qb < until; qb++) {  // of queries that see these keys
-                        const int64_t offset = (qb - first) * size, count = round_up(blocks.count(qb));
-                        const int64_t rows = round_up(key_count);
-                        // The first query that is too far from the first key.
-                        const int64_t until_first = blocks.position(block) + s.window - blocks.position(qb);
-                        if (until_first + key_count <= 1) continue;
-                        matmul<false>(scores, BLOCK, keys, padded_width, query.q_transposed + offset, BLOCK, rows,
-                                      count, padded_width);
-                        matmul<false>(value_products, BLOCK, values, padded_width, query.grad_transposed + offset,
-                                      BLOCK, rows, count, padded_width);
-                        for (int64_t r = 0; r < key_count; r += 2)
-                            score_gradients(scores + r * BLOCK, value_products + r * BLOCK,
-                                            query.logsumexp + (qb - first) * BLOCK, query.delta + (qb - first) * BLOCK,
-                                            scale, softcap, qb == block ? r : -1, until_first + r,
-                                            r + 1 < key_count, probabilities + r * BLOCK, grad_scores + r * BLOCK,
-                                            grad_score_pairs + r * BLOCK);
-                        matmul<true>(dv, padded_width, probabilities, BLOCK, query.grad_pairs + offset, padded_width,
-                                     rows, padded_width, count);
-                        matmul<true>(dk, padded_width, grad_scores, BLOCK, query.q_pairs + offset, padded_width, rows,
-                                     padded_width, count);
-                        matmul<true>(query.grad_q + offset, BLOCK, keys_transposed, BLOCK, grad_score_pairs, BLOCK,
-                                     padded_width, count, rows);
-                    }
-                    for (int64_t r = 0; r < key_count; r++)
+                for (int64_t block = first; block < last; block++)
+                    for (int64_t r = 0; r < blocks.count(block); r++)
                         for (int64_t i = 0; i < s.head_width; i += W) {
-                            int64_t to = (start + r) * row_width + h * s.head_width + i;
-                            store(grad_keys + to, load(dk + r * padded_width + i, W) * scale, s.head_width - i);
-                            store(grad_values + to, load(dv + r * padded_width + i, W), s.head_width - i);
+                            const int64_t from = (block - first) * size + r * padded_width + i;
+                            const int64_t row = blocks.start(block) + r, width = s.head_width - i;
+                            const int64_t to = row * row_width + first_head * s.head_width + i;
+                            const int64_t summed_to = row * grad_kv_stride + g * s.head_width + i;
+                            const V key_grad = load(key.grad_k + from, W) * scale, value_grad = load(key.grad_v + from, W);
+                            if (is_split) store(grad_keys + to, key_grad, width), store(grad_values + to, value_grad, width);
+                            else store(grad_k + summed_to, key_grad, width), store(grad_v + summed_to, value_grad, width);
                         }
-                }
-                for (int64_t block = first; block < last; block++) {
-                    const float* transposed = query.grad_q + (block - first) * size;
-                    bf16* to = grad_q + blocks.start(block) * grad_q_stride + h * s.head_width;
-                    for (int64_t r = 0; r < blocks.count(block); r += W)
-                        for (int64_t i = 0; i < s.head_width; i += W) {
-                            V rows[W];
-                            transpose_16x16((const uint16_t*)(transposed + i * BLOCK + r), 2 * BLOCK, (uint16_t*)rows,
-                                            2 * W);
-                            for (int64_t j = 0; j < min64(W, blocks.count(block) - r); j++)
-                                store(to + (r + j) * grad_q_stride + i, rows[j] * scale, s.head_width - i);
-                        }
-                }
             }
-        free(keys), free(keys_transposed), free(values), free(probabilities), free(grad_scores);
-        free(grad_score_pairs), free(scores), free(value_products), free(dk), free(dv);
-        sum_over_query_heads(grad_keys, grad_values, grad_k, grad_v, grad_kv_stride, s);
+        free(rows_of_block), free(pairs), free(probabilities), free(grad_scores);
+        free(grad_score_pairs), free(scores), free(value_products);
+        if (is_split) sum_over_query_heads(grad_keys, grad_values, grad_k, grad_v, grad_kv_stride, s);
     }
     free(grad_keys), free(grad_values);
 }
