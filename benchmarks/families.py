@@ -65,7 +65,7 @@ class Model:
         options = EngineOptions(engine="batched", device="cpu", prefix_cache_bytes=0)
         self.engine: Engine = build_engine(self.folder, options)
         spec = JobSpec(base=str(self.folder), base_name=family, seed=1, device="cpu")
-        self.compute = ComputeDevice.select("cpu", "auto")
+        self.compute = ComputeDevice.of_job(spec)
         self.trained = load_model(spec, self.compute)
 
     def serve(self, streams: int, tokens: int) -> float:

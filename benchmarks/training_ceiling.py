@@ -56,7 +56,7 @@ class Ceiling:
         self._shapes, self._sizes = shapes(decoder), output_sizes(decoder)
         self._head = decoder.hidden_size, decoder.vocab_size
         self._clock = time.process_time if cpu else time.perf_counter
-        self.dtype = ComputeDevice.select("cpu", "auto").dtype
+        self.dtype = ComputeDevice.of_job(spec).dtype
         speeds = {dtype: self._speed(self._shapes["gate_up"], dtype) for dtype in (torch.float32, torch.bfloat16)}
         self.faster = max(speeds, key=speeds.__getitem__)
         self.speeds = {shape: self._speed(shape, self.dtype) for shape in {*self._shapes.values(), self._head}}

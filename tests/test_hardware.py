@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,25 @@ def test_free_memory_between_kept_pieces_goes_back() -> None:
     release_memory()
     assert _resident_mb() < before - 100
     assert len(pieces_in_use) == 200
+
+
+@pytest.mark.services
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's malloc")
+def test_freed_memory_is_kept_however_large_it_was() -> None:
+    """Allocated once more, 64 MB take no new pages."""
+    program = (
+        "import resource\n"
+        "from luthier.hardware import keep_freed_memory\n"
+        "keep_freed_memory()\n"
+        "faults = []\n"
+        "for count in (2**26, 2**26):\n"
+        "    block = b'x' * count\n"
+        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
+        "    del block\n"
+        "print(faults[1] - faults[0])\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert int(printed) < 100
 
 
 @pytest.mark.parametrize(

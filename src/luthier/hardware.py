@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # malloc.h
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
 # Of versions 2 and 1: folder, files with the limit and the use, and the part of the use that is page cache.
 _MEMORY_CONTROLLERS = (
@@ -172,6 +173,18 @@ def is_transient(error: BaseException) -> bool:
     """Whether the machine caused the error, and a retry may succeed: a full disk, no memory."""
     out_of_memory = "out of memory" in str(error) or "can't allocate memory" in str(error)  # PyTorch's words
     return isinstance(error, OSError | MemoryError) or (isinstance(error, RuntimeError) and out_of_memory)
+
+
+def keep_freed_memory() -> None:
+    """From now on glibc keeps freed memory until `release_memory`; before the first tensor.
+
+    By itself it would map large blocks anew for each tensor, and the system would zero them each time. Setting its
+    threshold for that is not enough: the largest that it takes is 32 MB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0), (_ARENA_MAX, 1)):
+            mallopt(option, value)
 
 
 def release_memory() -> None:

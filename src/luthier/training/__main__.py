@@ -19,7 +19,7 @@ from typing import IO
 
 from filelock import FileLock
 
-from luthier.hardware import is_transient, limit_spinning
+from luthier.hardware import is_transient, keep_freed_memory, limit_spinning
 from luthier.training import protocol
 from luthier.training.job_spec import JobSpec
 from luthier.training.rank_environment import RENDEZVOUS, other_ranks, rank_of_environment
@@ -64,16 +64,15 @@ def _obey_parent(stop: threading.Event) -> None:
 def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     limit_spinning()
+    keep_freed_memory()
     # oneDNN caches what it compiles for each shape, 0.3 MB apiece, and packed rows vary in length.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     emit(protocol.Started())
     try:
-        from luthier.training import token_budget
         from luthier.training.forward_pass import Stopped  # torch takes seconds to import
         from luthier.training.ranks import lost_ranks_named
         from luthier.training.setup import build_trainer
 
-        token_budget.configure_malloc()
         try:
             with lost_ranks_named():
                 build_trainer(folder, emit, stop).run()

@@ -1,6 +1,5 @@
-"""The token budget of a micro-batch, from the memory that is free; and malloc tuned for training."""
+"""The token budget of a micro-batch, from the memory that is free."""
 
-import ctypes
 from typing import Any
 
 import torch
@@ -9,7 +8,6 @@ from luthier.devices import DEVICES
 from luthier.training.rank_environment import rank_of_environment
 
 _MIN_TOKENS = 256
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # malloc.h
 
 
 def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
@@ -37,11 +35,3 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is available now, of the GPU or of the machine, which the ranks on it share."""
     free = DEVICES[device.type].free_bytes()
     return free // rank_of_environment().local_ranks if device.type == "cpu" else free
-
-
-def configure_malloc() -> None:
-    """Before the first tensor: glibc keeps freed memory, where it would map and zero it anew for each tensor."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_THRESHOLD, 2**25), (_ARENA_MAX, 1)):
-            mallopt(option, value)

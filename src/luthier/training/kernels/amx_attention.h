@@ -200,8 +200,8 @@ struct KeyBlocks {  // a key/value head for all blocks of a root, and its gradie
     float *grad_k, *grad_v;                     // [blocks, 64, P]
 
     KeyBlocks(int64_t blocks, int64_t size)
-        : keys(alloc_bf16(blocks * size)), keys_transposed(alloc_bf16(blocks * size)), values(alloc_bf16(blocks * size)),
-          grad_k(alloc_floats(blocks * size)), grad_v(alloc_floats(blocks * size)) {}
+        : keys(alloc_bf16(blocks * size)), keys_transposed(alloc_bf16(blocks * size)),
+          values(alloc_bf16(blocks * size)), grad_k(alloc_floats(blocks * size)), grad_v(alloc_floats(blocks * size)) {}
     ~KeyBlocks() { free(keys), free(keys_transposed), free(values), free(grad_k), free(grad_v); }
 };
 
@@ -211,8 +211,8 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                             float softcap, const AttentionShape& s, int threads) {
     const Blocks blocks(s);
     const int64_t size = blocks.size, padded_width = blocks.padded_width, row_width = s.heads * s.head_width;
-    // A task has the query heads of one key/value head and sums their gradients of it; or, where such tasks would be too
-    // few for all threads, one query head.
+    // A task has the query heads of one key/value head and sums their gradients of it; or, where such tasks would be
+    // too few for all threads, one query head.
     const int64_t heads_per_kv = s.heads / s.kv_heads;
     const bool is_split = int64_t(s.roots.size()) * s.kv_heads < 4 * threads;
     const int64_t heads_per_task = is_split ? 1 : heads_per_kv;
@@ -247,7 +247,8 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                 for (int64_t h = first_head; h < first_head + heads_per_task; h++) {
                     memset(query.grad_q, 0, 4 * (last - first) * size);
                     for (int64_t block = first; block < last; block++) {
-                        int64_t offset = (block - first) * size, start = blocks.start(block), count = blocks.count(block);
+                        const int64_t offset = (block - first) * size, start = blocks.start(block);
+                        const int64_t count = blocks.count(block);
                         HeadRows q_rows = blocks.rows(q + h * s.head_width, q_stride, block);
                         HeadRows grad_rows = blocks.rows(grad_out + h * s.head_width, row_width, block);
                         q_rows.copy(rows_of_block);
@@ -279,8 +280,8 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                             // The first query that is too far from the first key.
                             const int64_t until_first = blocks.position(block) + s.window - blocks.position(qb);
                             if (until_first + key_count <= 1) continue;
-                            matmul<false>(scores, BLOCK, key.keys + key_offset, padded_width, query.q_transposed + offset,
-                                          BLOCK, rows, count, padded_width);
+                            matmul<false>(scores, BLOCK, key.keys + key_offset, padded_width,
+                                          query.q_transposed + offset, BLOCK, rows, count, padded_width);
                             matmul<false>(value_products, BLOCK, key.values + key_offset, padded_width,
                                           query.grad_transposed + offset, BLOCK, rows, count, padded_width);
                             for (int64_t r = 0; r < key_count; r += 2)
@@ -318,9 +319,15 @@ static void attend_backward(const bf16* grad_out, const bf16* q, int64_t q_strid
                             const int64_t row = blocks.start(block) + r, width = s.head_width - i;
                             const int64_t to = row * row_width + first_head * s.head_width + i;
                             const int64_t summed_to = row * grad_kv_stride + g * s.head_width + i;
-                            const V key_grad = load(key.grad_k + from, W) * scale, value_grad = load(key.grad_v + from, W);
-                            if (is_split) store(grad_keys + to, key_grad, width), store(grad_values + to, value_grad, width);
-                            else store(grad_k + summed_to, key_grad, width), store(grad_v + summed_to, value_grad, width);
+                            const V key_grad = load(key.grad_k + from, W) * scale;
+                            const V value_grad = load(key.grad_v + from, W);
+                            if (is_split) {
+                                store(grad_keys + to, key_grad, width);
+                                store(grad_values + to, value_grad, width);
+                            } else {
+                                store(grad_k + summed_to, key_grad, width);
+                                store(grad_v + summed_to, value_grad, width);
+                            }
                         }
             }
         free(rows_of_block), free(pairs), free(probabilities), free(grad_scores);
