@@ -174,7 +174,12 @@ def _remedy(error: openai.APIStatusError) -> str:
 def _chinese_setting_error(detail: Mapping[str, Any]) -> str:
     """A pydantic error in Chinese; the English text where the kind of error has no Chinese one."""
     template = CHINESE_SETTING_ERRORS.get(detail["type"])
-    return template.format_map(detail.get("ctx") or {}) if template else f"取值无效：{detail['msg']}"
+    return template.format_map(detail.get("ctx") or {}) if template else f"取值无效：{_reason(detail)}"
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    """Without pydantic's prefix."""
+    return str(detail["msg"]).removeprefix("Value error, ")
 
 
 def settings_error(error: ValueError) -> Exception:
@@ -196,7 +201,7 @@ def settings_error(error: ValueError) -> Exception:
         return error
     lines = []
     for detail in error.errors():
-        text = say(detail["msg"], _chinese_setting_error(detail))
+        text = say(_reason(detail), _chinese_setting_error(detail))
         for name in map(str, detail["loc"][:1]):  # none: the text names what it is about
             text = f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}"
         lines.append(text)

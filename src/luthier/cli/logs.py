@@ -3,10 +3,13 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Literal
+
+import click
 
 from luthier.language import say
 from luthier.settings import Settings
@@ -16,13 +19,22 @@ _PREFIX = "LUTHIER_"
 _OTHER_VARIABLES = {"LUTHIER_LANG", "LUTHIER_CONFIG", "LUTHIER_CPU_TIER"}
 
 
-def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
-    """Lines of Luthier from `level` on; of libraries only warnings."""
+def configure_logging(level: str, log_format: Literal["text", "json"]) -> Callable[[str], None]:
+    """Lines of Luthier from `level` on; of libraries only warnings.
+
+    Returns what writes a line about the command itself, such as its address: as it is, or as JSON like all others.
+    """
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logging.getLogger("luthier").setLevel(level.upper())
+    logging.captureWarnings(True)
+    logger = logging.getLogger("luthier")
+    logger.setLevel(level.upper())
+    announce = partial(click.echo, err=True) if log_format == "text" else logger.info
+    for warning in unknown_variables():
+        announce(warning)
+    return announce
 
 
 class JsonFormatter(logging.Formatter):

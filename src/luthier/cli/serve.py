@@ -1,7 +1,7 @@
 """`luthier serve`: the server and its worker. Every setting is a flag."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import click
 
 from luthier import __version__
 from luthier.cli.i18n import lang_option
-from luthier.cli.logs import configure_logging, unknown_variables
+from luthier.cli.logs import configure_logging
 from luthier.cli.settings_flags import SettingsCommand, add_settings_flags, settings_from_flags
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
@@ -37,21 +37,19 @@ from luthier.settings import Settings
 @lang_option
 def serve(no_worker: bool, **flags: Any) -> None:
     settings = settings_from_flags({**flags, "worker": "false"} if no_worker else flags)
-    configure_logging(settings.log_level, settings.log_format)
-    for warning in unknown_variables():
-        click.echo(warning, err=True)
+    announce = configure_logging(settings.log_level, settings.log_format)
     with stop_on_signals() as stop:
-        _serve(settings, stop)
+        _serve(settings, stop, announce)
 
 
-def _serve(settings: Settings, stop: threading.Event) -> None:
+def _serve(settings: Settings, stop: threading.Event, announce: Callable[[str], None]) -> None:
     from luthier.runtime import LuthierServer
 
-    with LuthierServer(settings, report=lambda text: click.echo(text, err=True)) as server:
+    with LuthierServer(settings, report=announce) as server:
         for line in _first_lines(server.endpoint.base_url, server.data, server.base, settings):
-            click.echo(line, err=True)
+            announce(line)
         stop.wait()
-        click.echo(say("Stopping; a running job will save its state.", "正在停止；运行中的任务会保存状态。"), err=True)
+        announce(say("Stopping; a running job will save its state.", "正在停止；运行中的任务会保存状态。"))
 
 
 def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from luthier.cli.i18n import lang_option
-from luthier.cli.logs import configure_logging, unknown_variables
+from luthier.cli.logs import configure_logging
 from luthier.cli.settings_flags import settings_from_flags
 from luthier.cli.signals import stop_on_signals
 from luthier.language import say
@@ -40,22 +40,15 @@ from luthier.language import say
 @lang_option
 def worker(**flags: Any) -> None:
     settings = settings_from_flags(flags)
-    configure_logging(settings.log_level, settings.log_format)
-    for warning in unknown_variables():
-        click.echo(warning, err=True)
+    announce = configure_logging(settings.log_level, settings.log_format)
     with stop_on_signals() as stop:
         from luthier.runtime import LuthierWorker
 
         with LuthierWorker(settings) as running:
-            click.echo(say("Working on ", "工作数据文件夹：") + str(running.data), err=True)
-            click.echo(
-                say(
-                    "Press Ctrl-C to stop; jobs resume at the next start.",
-                    "按 Ctrl-C 停止；任务在下次启动后从断点继续。",
-                ),
-                err=True,
-            )
+            announce(say("Working on ", "工作数据文件夹：") + str(running.data))
+            announce(
+                say("Press Ctrl-C to stop; jobs resume at the next start.",
+                    "按 Ctrl-C 停止；任务在下次启动后从断点继续。")
+            )  # fmt: skip
             stop.wait()
-            click.echo(
-                say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"), err=True
-            )
+            announce(say("Stopping: the running job saves its state.", "正在停止：运行中的任务正在保存状态。"))
