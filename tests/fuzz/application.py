@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from luthier.catalogue import Catalogue
 from luthier.server import app as application
 from luthier.server import create_app
+from luthier.server.http import openapi
 from luthier.settings import Settings
 from luthier.store import Store
 from templates import REASONS, write_base
@@ -115,7 +116,10 @@ class Application:
 
 @cache
 def _application(folder: Path) -> Application:
-    return Application(folder)
+    """Its first document of the API, which takes longest, is no input."""
+    target = Application(folder)
+    target.send("GET", openapi.PATH)
+    return target
 
 
 def requests(data: bytes, folder: Path) -> None:

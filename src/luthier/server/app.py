@@ -100,7 +100,7 @@ def create_app(settings: Settings, store: Store, catalogue: Catalogue, local_key
         await loopback.aclose()
         await state.aclose()
 
-    app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Luthier", version=__version__, lifespan=lifespan, openapi_url=None)
     app.state.luthier = state
     app.state.keys = keys
     app.state.registry = create_registry()

@@ -3,15 +3,18 @@
 Bodies that a route parses itself are declared on the route with `reads`; errors have OpenAI's body, not FastAPI's.
 """
 
+from threading import Lock
 from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from luthier.types.common import Response
 from luthier.types.error_body import ErrorBody
 
+PATH = "/openapi.json"
 _REF = "#/components/schemas/{model}"
 _DECLARED: dict[str, type[BaseModel]] = {}  # models that routes parse or send beyond those that FastAPI sees
 
@@ -44,14 +47,22 @@ def _request_body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Called after all routes are added; the document is built on the first request for it and cached."""
+    """Called after all routes are added; the document is built on the first request for it and cached.
+
+    That takes seconds, so it is not done on the event loop, where FastAPI's own route would do it.
+    """
+    building = Lock()
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
-        return app.openapi_schema
+        with building:
+            document = app.openapi_schema = app.openapi_schema or _document(app)
+        return document
+
+    def send() -> JSONResponse:
+        return JSONResponse(openapi())
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    app.add_api_route(PATH, send, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _schemas(model: type[BaseModel]) -> dict[str, Any]:
