@@ -49,6 +49,10 @@ class Tally:
     refused: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    waiting_since: dict[int, float] = field(default_factory=dict)  # client → start of the request it now repeats
+
+    def longest_wait_s(self) -> float:
+        return max((time.monotonic() - start for start in list(self.waiting_since.values())), default=0.0)
 
 
 class RepeatingClient:
@@ -62,7 +66,15 @@ class RepeatingClient:
 
     def send(self, method: str, path: str, key: str | None = None, **options: Any) -> tuple[httpx.Response, int]:
         """The answer and the attempts that it took; `key` is the idempotency key."""
-        headers = {"idempotency-key": key} if key else {}
+        self._tally.waiting_since[id(self)] = time.monotonic()
+        try:
+            return self._repeat(method, path, {"idempotency-key": key} if key else {}, options)
+        finally:
+            del self._tally.waiting_since[id(self)]
+
+    def _repeat(
+        self, method: str, path: str, headers: dict[str, str], options: dict[str, Any]
+    ) -> tuple[httpx.Response, int]:
         end = time.monotonic() + _PATIENCE_S
         for attempt in range(1, 1_000_000):
             try:

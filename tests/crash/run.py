@@ -26,6 +26,7 @@ _VICTIMS_ON_POSTGRES: dict[Victim, int] = {**_VICTIMS, "database": 30, "server a
 _LONGEST_OUTAGE_S = 3.0
 _DURING_STARTUP = 0.15  # share of the kills of a server
 _SHORTEST_UPTIME = 0.2  # share of what was drawn
+_STARVED_S = 60.0  # after which a client is answered before the next kill
 _SETTLE_S = 600
 
 
@@ -95,7 +96,8 @@ class Outcome:
             f"{kills['databases']} of the database; {self.tally.cut} requests cut, {self.tally.refused} refused for "
             f"want of the database; {self.seconds / 60:.1f} minutes",
             f"{len(self.uptime_shares)} of {self.plan.kills} kills that were drawn, after "
-            f"{100 * fmean(self.uptime_shares or [1]):.0f} % of the uptime that was drawn",
+            f"{100 * fmean(self.uptime_shares or [1]):.0f} % of the uptime that was drawn, {kills['held back']} of "
+            f"them held back for a client that had waited for {_STARVED_S:.0f} s",
             f"{'':22} acknowledged    found",
             *(f"{kind:22} {count:12} {findings.present[kind]:8}" for kind, count in findings.acknowledged.items()),
             f"{'all':22} {findings.acknowledged.total():12} {findings.present.total():8}",
@@ -174,6 +176,9 @@ def _carry_out(kill: Kill, lives: Lives, postgres: PostgresServer | None, outcom
     else:
         lives.await_ready() if started else None
     time.sleep(kill.after_s)
+    if outcome.tally.longest_wait_s() > _STARVED_S:
+        outcome.kills["held back"] += 1
+        _serve_starved_clients(outcome.tally)
     dead_postgres = postgres if "database" in kill.victim else None
     if dead_postgres:
         dead_postgres.stop(at_once=True)
@@ -186,6 +191,13 @@ def _carry_out(kill: Kill, lives: Lives, postgres: PostgresServer | None, outcom
     if dead_postgres:
         time.sleep(kill.outage_s)
         dead_postgres.start()
+
+
+def _serve_starved_clients(tally: Tally) -> None:
+    """On a very busy machine no life might last as long as an answer takes: this one does."""
+    end = time.monotonic() + 2 * _STARVED_S
+    while tally.longest_wait_s() > _STARVED_S and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def prepare(client: RepeatingClient, hook: str, epochs: int, examples: int = 40) -> TrainingData:
@@ -227,16 +239,27 @@ def start_clients(
 
     def work(number: int) -> None:
         client, name = RepeatingClient(url, tally), f"{plan.seed}-{number}"
-        Workload(client, ledger, name, data.validation_file).run(stop, plan.pause_s)
+        with _as_fault(tally):
+            Workload(client, ledger, name, data.validation_file).run(stop, plan.pause_s)
 
     def train() -> None:
-        data.run_jobs(RepeatingClient(url, tally), ledger, f"{plan.seed}-job", stop)
+        with _as_fault(tally):
+            data.run_jobs(RepeatingClient(url, tally), ledger, f"{plan.seed}-job", stop)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(plan.clients)]
     threads.append(threading.Thread(target=train))
     for thread in threads:
         thread.start()
     return threads
+
+
+@contextmanager
+def _as_fault(tally: Tally) -> Iterator[None]:
+    """A client that ends early fails the run."""
+    try:
+        yield
+    except Exception as error:
+        tally.faults.append(f"a client ended: {type(error).__name__}: {error}")
 
 
 @contextmanager
