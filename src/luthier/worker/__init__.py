@@ -1,7 +1,7 @@
 """Claims work from the store's queues and runs it: fine-tuning jobs, batches and evaluations.
 
-A worker shares the store with the server, and sends requests through an application that it is given. It runs beside
-the server or in a process of its own, and can be killed at any moment: another worker continues its work.
+A worker shares the store with the server, and sends requests through an injected application. It runs inside the server
+or in a separate process, and can be killed at any moment: another worker continues its work.
 """
 
 from luthier.worker.application import Application

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Application(Protocol):
-    """Its coroutines run on `loop`, in a thread that is not the worker's."""
+    """The application; its coroutines run on `loop`, in another thread than the worker's."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -23,7 +23,7 @@ class Application(Protocol):
     async def post(
         self, project: str, path: str, body: dict[str, Any], gate: AbstractAsyncContextManager[Any] | None = None
     ) -> httpx.Response:
-        """The response to a request of `project`, with low priority; transient errors are retried.
+        """Send a request of `project` with low priority and return the response; transient errors are retried.
 
         `gate` is acquired for each attempt and released between attempts.
         """
@@ -53,5 +53,5 @@ class LoopTask(Generic[Result]):
             self._ended.wait()
 
     def result(self) -> Result:
-        """Of a coroutine that has ended. Raises what it raised."""
+        """The result of an ended coroutine. Raises the exception that it raised."""
         return self._task.result()

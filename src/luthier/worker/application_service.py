@@ -1,4 +1,4 @@
-"""The application as a service that can be evaluated (`luthier.evaluation.service`), for one project."""
+"""The application as a service for evaluations (`luthier.evaluation.service`), for one project."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from luthier.types.evaluations import ExampleLoss
 from luthier.worker.application import Application, LoopTask
 from luthier.worker.batch_output import read_response
 
-_CHECK_S = 0.2  # between looks at `stopped` while a response is awaited
+_CHECK_S = 0.2  # between checks of `stopped` while waiting for a response
 _CHECKPOINTS = 100
 
 
@@ -46,14 +46,14 @@ class ApplicationService:
             return []
         try:
             job = self._store.jobs.retrieve(tuned.job_id)
-        except NotFoundError:  # the job of another project, which shares only the model
+        except NotFoundError:  # the job belongs to another project, which shares only the model
             return []
         points = self._store.jobs.checkpoints(tuned.job_id, limit=_CHECKPOINTS, after=None).data
         losses = [(point.step_number, point.metrics.get("full_valid_loss")) for point in points]
         return losses_by_epoch(losses, job.hyperparameters.get("n_epochs"))
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The response body. Raises APIError for the error that the application responded with."""
+        """Send a request and return the response body. Raises APIError for an error response of the application."""
         response = self._send(path, body)
         status, payload = read_response(response)
         if status == 200:

@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class InputCheck:
-    """`model`: the model that all lines name; with any `errors` no request of the batch is sent."""
+    """`model`: the model that all lines name; if there are `errors`, no request of the batch is sent."""
 
     total: int
     model: str | None
@@ -39,7 +39,7 @@ class _LineError(Exception):
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """The lines of a file that `check_input` found valid."""
+    """The lines of a file that has passed `check_input`."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             if raw.strip():
@@ -68,7 +68,7 @@ def check_input(path: Path, endpoint: str) -> InputCheck:
 
 
 class _LineChecker:
-    """Checks lines one after another, each also against those before it."""
+    """Checks lines one by one, each also against the previous ones."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint, self._ids, self._inputs = endpoint, set[str](), 0

@@ -23,13 +23,13 @@ _NOT_EXECUTED = {
 
 
 class BatchOutput:
-    """Writes the two result files: of the requests that succeeded, and of those that did not."""
+    """Writes the two result files: that of successful requests, and that of failed ones."""
 
     def __init__(self, store: Store, batch: ClaimedBatch, results: BatchResults) -> None:
         self._store, self._batch, self._results = store, batch, results
 
     def write(self, lines: Callable[[], Iterator[Line]], outcome: BatchStatus) -> None:
-        """A file without rows is not created, and neither is one that an earlier run has created."""
+        """Write a result file, unless it has no rows or an earlier run has created it."""
         for column, succeeded in (("output_file_id", True), ("error_file_id", False)):
             rows = self._rows(lines(), succeeded, outcome)
             first = next(rows, None)
@@ -39,7 +39,7 @@ class BatchOutput:
                 self._store.batches.attach_results(self._batch, column, name, fill)
 
     def _rows(self, lines: Iterator[Line], succeeded: bool, outcome: BatchStatus) -> Iterator[dict[str, Any]]:
-        """In the order of the input; a request that was not executed is an error that names the reason."""
+        """Rows in the order of the input; a request that was not executed is an error with the reason."""
         for line in lines:
             if line.number in self._results:
                 if self._results.succeeded(line.number) is succeeded:
@@ -54,7 +54,7 @@ def result_row(line: Line, response: dict[str, Any] | None, error: dict[str, str
 
 
 def read_response(response: httpx.Response) -> tuple[int, dict[str, Any]]:
-    """Status and body. An upstream response that is no JSON object is an error of its line, not of the batch."""
+    """Status and body. An upstream response that is not a JSON object is an error of its line, not of the batch."""
     try:
         body = parse_json(response.content)
     except BadRequestError:
@@ -66,7 +66,7 @@ def read_response(response: httpx.Response) -> tuple[int, dict[str, Any]]:
 
 
 def token_counts(usage: Any) -> dict[str, int]:
-    """The counts of a response's `usage`, by the names of either API; 0 for what it does not have."""
+    """The counts of a response's `usage`, under the names of either API; 0 for missing ones."""
     sent, written = ("input", "output") if "input_tokens" in (usage or ()) else ("prompt", "completion")
     return {
         "input": _count(usage, f"{sent}_tokens"),

@@ -1,4 +1,4 @@
-"""What the handlers of a worker share."""
+"""State shared by the handlers of a worker."""
 
 import threading
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""One item of a run: answered by the model, if there is one, and graded by every criterion."""
+"""Processes one item of an eval run: the model, if any, answers it, and every criterion grades the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class Save(Protocol):
 
 @dataclass(frozen=True)
 class ItemGrader:
-    """`criteria`: of the eval, with their ids. Methods are thread-safe and raise StoppedError."""
+    """`criteria`: those of the eval, with their ids. Methods are thread-safe and raise StoppedError."""
 
     service: ApplicationService
     data_source: DataSource
@@ -33,7 +33,7 @@ class ItemGrader:
     save: Save
 
     def grade(self, item: StoredItem) -> None:
-        """From where an earlier attempt left it."""
+        """Grade an item, continuing where an earlier attempt stopped."""
         if item.sample is None:
             sampled = self._sampled(item)
             if sampled is None:
@@ -44,12 +44,12 @@ class ItemGrader:
             grade = self._grade(criterion, item)
             results.append(_result(criterion, grade))
             usage = usage_by_model([*usage, *grade.usage])
-            if grade.usage:  # a model was asked, which is not to be asked again
+            if grade.usage:  # a model has been called, which must not be called again
                 self.save(item.id, results=_dumped(results), usage=_dumped(usage))
         self.save(item.id, status=_status(results), results=_dumped(results), usage=_dumped(usage))
 
     def _sampled(self, item: StoredItem) -> StoredItem | None:
-        """The item with the model's answer, which is stored; None for one that ends without an answer."""
+        """Sample and store the model's answer. Returns the item; None if it ends without an answer."""
         if isinstance(self.data_source, JsonlDataSource):
             raise TypeError("a data source without a model has its samples stored")
         try:
@@ -72,7 +72,7 @@ class ItemGrader:
         self.save(item.id, status="error", sample=sample.model_dump())
 
     def _grade(self, criterion: dict[str, Any], item: StoredItem) -> Grade:
-        """A criterion that cannot be applied is an error of its result, not of the run."""
+        """Grade an item by one criterion; one that cannot be applied is an error of its result, not of the run."""
         grader = {name: value for name, value in criterion.items() if name != "id"}
         body = {"criterion": grader, "item": item.datasource_item, "sample": item.answer}
         try:
@@ -83,7 +83,7 @@ class ItemGrader:
 
 
 def _row(request: SampleRequest, item: StoredItem, reply: dict[str, Any]) -> Row:
-    """Raises APIError for a response of an upstream service that is not of OpenAI's form."""
+    """Raises APIError for a response of an upstream service that does not have OpenAI's format."""
     try:
         return request.row(item.datasource_item, reply)
     except (KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:

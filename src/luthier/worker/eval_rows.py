@@ -1,4 +1,4 @@
-"""The rows of a run's data source: from its request, from a file, or from what is stored of earlier requests."""
+"""The rows of a run's data source: from its request, from a file, or from stored completions or responses."""
 
 import json
 import tempfile
@@ -28,11 +28,11 @@ _PAGE_SIZE = 100
 
 
 def read_rows(store: Store, of_eval: StoredEval, data_source: DataSource) -> list[dict[str, Any]]:
-    """The columns `datasource_item`, `answer` and `sample` of every row; `store` is that of the run's project.
+    """The columns `datasource_item`, `answer` and `sample` of every row; `store` is scoped to the run's project.
 
-    The last two are None where a model is to be sampled, whatever the source has.
+    The last two are None if a model is to be sampled, whatever the source has.
 
-    Raises BadRequestError for a source that is empty, too large or not what the eval expects.
+    Raises BadRequestError for a source that is empty, too large or does not match the eval.
     """
     columns, total_bytes, sampled = [], 0, model_of(data_source) is not None
     for number, row in enumerate(_rows(store, of_eval, data_source), 1):
@@ -71,7 +71,7 @@ def _rows(store: Store, of_eval: StoredEval, data_source: DataSource) -> Iterato
 
 
 def _rows_of_file(store: Store, file_id: str, schema: dict[str, Any]) -> Iterator[Row]:
-    """Raises BadRequestError that names file and line."""
+    """Raises BadRequestError with file and line."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.jsonl"
         try:

@@ -1,4 +1,4 @@
-"""The events and the result file of a job, as people read them: every sentence of a training run. Pure functions.
+"""The texts of a job's events and its result file. Pure functions.
 
 English, and OpenAI's own wording where OpenAI has one; `docs/reference/events.md` lists them.
 """
@@ -34,10 +34,10 @@ def open_weights(model: str, title: str) -> Event:
 
 
 def trainer_notice(event: protocol.Event) -> list[Event]:
-    """Events of a trainer that say what it found or chose; empty for those that are recorded otherwise.
+    """The events for a trainer's findings and choices; empty for trainer events that are recorded differently.
 
-    A job that is resumed finds and chooses the same, so each is recorded once; where it resumes, once per step, and
-    its node once per node.
+    A resumed job finds and chooses the same, so each is recorded once; resuming is recorded once per step, and the node
+    once per node.
     """
     key: str = event.type
     if isinstance(event, protocol.Resumed):
@@ -215,7 +215,7 @@ def trainer_died_error(attempts: int, code: int, log: str) -> str:
 
 
 def exit_description(code: int) -> str:
-    """Of an exit code, negative for a signal."""
+    """Describe an exit code, which is negative for a signal."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 

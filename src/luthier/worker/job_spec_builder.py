@@ -14,9 +14,10 @@ _FIXED_AT_START = ("lora_rank", "lora_alpha", "lora_targets", "definitions", "re
 
 
 def build(job: Job, context: WorkerContext) -> JobSpec:
-    """What the job asks for, else the settings. A resumed job keeps the shape of the adapter that it began with.
+    """Build the specification from the job's options, otherwise the settings. A resumed job keeps the shape of its
+    adapter.
 
-    Raises JobError when the model to continue from was deleted.
+    Raises JobError if the model to continue from was deleted.
     """
     store, settings = context.store, context.settings
     parent = store.models.find(job.parent) if job.parent else None
@@ -65,7 +66,7 @@ def _data_sha256(job: Job, store: Store) -> dict[str, str]:
 
 
 def _verify(context: WorkerContext, job: Job, parent: FineTunedModel | None) -> None:
-    """Raises JobError when the fine-tuned model that training starts from is damaged."""
+    """Raises JobError if the fine-tuned model that training starts from is damaged."""
     folder = parent.adapter if parent else None
     if job.base.startswith(TUNED):
         folder = context.store.models_folder / job.base.removeprefix(TUNED)

@@ -10,12 +10,12 @@ from luthier.worker.failure_log import log_failure
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3
-_AFTER_ERROR_S, _MAX_AFTER_ERROR_S = 1.0, 30.0  # between tries, doubled while claims fail
+_AFTER_ERROR_S, _MAX_AFTER_ERROR_S = 1.0, 30.0  # between attempts, doubled while claims fail
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A leased row. `run` processes it and releases the lease."""
+    """A leased row; `run` processes it and releases the lease."""
 
     row_id: str
     run: Callable[[], None]
@@ -28,11 +28,11 @@ class Handler(Protocol):
     def name(self) -> str: ...
     @property
     def concurrency(self) -> int:
-        """Rows that run at the same time."""
+        """The number of rows that may run concurrently."""
         ...
 
     def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
-        """Leases the next row to `owner`; None without one. `excluding`: ids of rows that run already."""
+        """Lease the next row to `owner`; None if there is none. `excluding`: ids of rows that are already running."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A lease in use: renewed in the background, with notice when the work is cancelled, paused or lost."""
+"""A lease in use: renewed in the background, with a callback when the work is cancelled, paused or lost."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ _BEAT_S = 0.5  # how soon a cancellation is noticed; the lease itself lasts far 
 
 
 class Heartbeats(Protocol):
-    """The part of `LeasedTable` that a lease needs."""
+    """The part of `LeasedTable` that a lease uses."""
 
     def heartbeat(self, row_id: str, owner: str) -> str | None: ...
     def status(self, row_id: str) -> str | None: ...

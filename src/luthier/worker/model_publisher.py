@@ -1,4 +1,5 @@
-"""Checkpoints of a job become models: named, moved to the store, and the last one proved by the parity gate."""
+"""Publishes the checkpoints of a job as models: they are named and moved to the store, and the last one must pass
+the parity gate."""
 
 from pathlib import Path
 from typing import IO
@@ -25,14 +26,14 @@ class ModelPublisher:
         self._checkpoints = context.store.job_folder(job.id) / "checkpoints"
 
     def publish_checkpoint(self, checkpoint: Checkpoint) -> str | None:
-        """The checkpoint's name; None if the job is over."""
+        """Publish a checkpoint and return its name; None if the job has finished."""
         name = checkpoint_name(self._job.model, self._settings.organization, self._job.suffix, checkpoint.step)
         return self._publish(checkpoint, name, job_messages.checkpoint_created(checkpoint.step, name))
 
     def publish_final(self, checkpoint: Checkpoint, trained_tokens: int, attempt: int) -> None:
-        """The fine-tuned model, the result file, and the job's transition to `succeeded`. `attempt`: from 1.
+        """Publish the fine-tuned model and the result file, and set the job to `succeeded`. `attempt` counts from 1.
 
-        Raises JobError when the parity gate fails, after keeping the model as a checkpoint, or when the model has been
+        Raises JobError if the parity gate fails, after keeping the model as a checkpoint, or if the model has been
         deleted meanwhile.
         """
         job, jobs = self._job, self._store.jobs
@@ -69,7 +70,8 @@ class ModelPublisher:
                 self._store.models.delete(model)
 
     def _publish(self, checkpoint: Checkpoint, name: str, event: Event) -> str | None:
-        """The model's name: that of an earlier run of the same step where there was one. None if the job is over."""
+        """Returns the model's name, which may come from an earlier run of the same step; None if the job has
+        finished."""
         source, models = self._checkpoints / checkpoint.folder, self._store.models
         written = source if source.exists() else models.checkpoint_folder(self._job.id, checkpoint.step)
         return models.add_checkpoint(
@@ -84,7 +86,7 @@ class ModelPublisher:
         )
 
     def _check_parity(self, model: Path, attempt: int) -> None:
-        """A folder that is absent was checked, and moved to the store, by an earlier run.
+        """A missing folder was checked and moved to the store by an earlier run.
 
         The attempt is recorded first: an engine may end this process.
         """

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-_COUNTERS = Path("/proc/vmstat")  # those of the whole machine, also inside a container
+_COUNTERS = Path("/proc/vmstat")  # of the whole machine, even inside a container
 
 
 def count_kills() -> int | None:
-    """How many processes the kernel has killed for memory since it started; None where it does not say."""
+    """The number of processes that the kernel has killed for memory since boot; None if it does not report it."""
     try:
         lines = _COUNTERS.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -23,13 +23,13 @@ _REMEDIES = {
 def check(start: Callable[[], Engine], model: Path, precision: str, *, full: bool = False) -> ParityReport:
     """Scores the parity samples in the folder `model` (an adapter's, or with `full` a complete model's).
 
-    `start` returns its engine. Raises JobError when the served model is not the one that was trained. Transient
-    errors, such as a full queue or no memory, are raised as they are.
+    `start` returns its engine. Raises JobError if the served model differs from the trained one. Transient errors, such
+    as a full queue or lack of memory, are raised unchanged.
     """
     try:
         samples, engine = read(model), start()
         compared = [_compare(engine, sample, None if full else model) for sample in samples]
-    except Exception as error:  # whatever an engine cannot do with this model, no request could either
+    except Exception as error:  # if the engine fails on this model here, it would fail on every request
         if is_transient(error) or isinstance(error, RateLimitError | UnavailableError):
             raise
         why = str(error) if isinstance(error, LuthierError) else f"{type(error).__name__}: {error}"
@@ -43,7 +43,7 @@ def check(start: Callable[[], Engine], model: Path, precision: str, *, full: boo
 
 
 def _failure(report: ParityReport, compared: list[Comparison], reason: str, remedy: str) -> str:
-    """Names the target with the largest difference, and what helps."""
+    """The failure message: the target with the largest difference, and the remedy."""
     number, worst = max(enumerate(compared, 1), key=lambda numbered: float(numbered[1].gaps.max()))
     target = int(worst.gaps.argmax())
     return (
@@ -61,7 +61,8 @@ def _compare(engine: Engine, sample: ParitySample, adapter: Path | None) -> Comp
 
 
 def _score(engine: Engine, sample: ParitySample, adapter: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """At the targets of a sample: log-probabilities, and whether no token is likelier. Arrays [targets]."""
+    """Log-probabilities at the targets of a sample, and whether each target is the most likely token. Arrays
+    [targets]."""
     start = min(sample.positions, default=1)
     scored = _scored_tokens(engine, sample, adapter, start)
     targets = [scored[place - start] for place in sample.positions]

@@ -23,7 +23,8 @@ _TIDY_S = 60.0
 
 
 def job_handlers(context: WorkerContext) -> list[Handler]:
-    """Validation has a lane of its own, so that a new job's errors are reported while another job trains."""
+    """The handlers of jobs. Validation has its own lane, so that errors of a new job are reported while another job
+    trains."""
     training = JobHandler(context, "queued", train_job, TrainingMemory(context))
     return [JobHandler(context, "validating_files", validate_job), training]
 
@@ -44,10 +45,10 @@ class Worker:
         self._housekeeping = threading.Thread(target=_housekeeping, args=(self._store, self._stop), daemon=True)
 
     def start(self) -> None:
-        """Takes over the work of dead workers at once."""
+        """Start the lanes; the work of dead workers is taken over immediately."""
         self._store.release_dead_workers()
         self._id = self._store.workers.register()
-        # An owner per lane: a lane must not release what another has just claimed.
+        # One owner per lane, since a lane must not release a row that another has just claimed.
         self._lanes = [
             Lane(handler, f"{self._id}{OWNER_SEPARATOR}{handler.name}", self._stop) for handler in self._handlers
         ]
@@ -56,7 +57,7 @@ class Worker:
         self._housekeeping.start()
 
     def stop(self) -> None:
-        """Returns once the running job has saved its state, subprocesses have exited and leases are released."""
+        """Stop; returns once the running job has saved its state, subprocesses have exited and leases are released."""
         self._stop.set()
         for lane in self._lanes:
             lane.join()

@@ -1,4 +1,5 @@
-"""Which jobs train side by side: as many as the settings say, while their memory fits into what is free."""
+"""Which jobs train concurrently: up to the number in the settings, as long as their memory fits into the free
+memory."""
 
 from collections.abc import Collection
 
@@ -12,14 +13,14 @@ from luthier.worker.trainer_hardware import TrainerHardware
 
 _PROGRAM_BYTES = 3 * 1024**3 // 2  # Python, PyTorch, and the activations of a micro-batch
 _LORA_BYTES_PER_WEIGHT, _FULL_BYTES_PER_WEIGHT = 4, 18
-_MARGIN = 1.1  # examples may be longer than those of the jobs that were measured
+_MARGIN = 1.1  # examples may be longer than those of the measured jobs
 
 
 class TrainingMemory:
-    """Room for one more trainer beside those of this worker.
+    """Decides whether there is memory for one more trainer beside those of this worker.
 
-    The memory of a trainer that has recorded a step is part of what the machine shows as taken; that of one that has
-    just started is not yet, and counts in full. The memory of a GPU is not looked at.
+    The memory of a trainer that has recorded a step is included in the machine's used memory; that of a trainer that
+    has just started is not, and is added in full. GPU memory is not considered.
     """
 
     def __init__(self, context: WorkerContext) -> None:
@@ -32,7 +33,7 @@ class TrainingMemory:
         return self._hardware.trainers
 
     def has_room(self, job: Job, running: Collection[str]) -> bool:
-        """Whether `job` may train beside the jobs `running`; always without any, and where Ray looks for a node."""
+        """Whether `job` may train beside the jobs `running`; always if there are none, and if Ray selects the node."""
         if not self._is_local:
             return True
         self._started = {job_id: start for job_id, start in self._started.items() if job_id in running}
@@ -41,11 +42,12 @@ class TrainingMemory:
         return not self._started or sum(map(self.of, [job, *starting])) <= available_memory()
 
     def starts(self, job: Job) -> None:
-        """`job` is claimed: its trainer starts now."""
+        """Record that `job` is claimed and its trainer starts now."""
         self._started[job.id] = (job, clock.CLOCK.time())
 
     def of(self, job: Job) -> int:
-        """Bytes of all its processes: the peak of earlier jobs like it, else what its base model lets expect."""
+        """The expected bytes of all its processes: the peak of similar earlier jobs, otherwise an estimate from its
+        base model."""
         if not self._context.catalogue.ready(job.base):  # the run reports it
             return _PROGRAM_BYTES
         folder, full = self._context.catalogue.folder(job.base), job.options.tuning == "full"

@@ -1,4 +1,5 @@
-"""Uploads the resume state of a running job each time its trainer has saved it, so that any worker can go on."""
+"""Uploads the resume state of a running job whenever its trainer has saved it, so that any worker can continue the
+job."""
 
 import logging
 import threading
@@ -15,7 +16,7 @@ _POLL_S = 1.0
 class StateUploads:
     """While entered, watches a job folder; does nothing for a store without a bucket.
 
-    A failed upload is repeated with the next state. On leaving, the last one is uploaded.
+    A failed upload is repeated with the next state. On exit, the last state is uploaded.
     """
 
     def __init__(self, job: Job, store: Store, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""A job that meets a full or read-only disk, or a database or bucket that takes nothing, waits and is tried again.
+"""Waits and retries of a job that meets a full or read-only disk, or a database or bucket that cannot be written.
 
-It waits in the queue, longer each time, while other jobs run. The tries are counted by the events that report them, so
-that another worker goes on counting, and from the beginning after a step of training.
+It waits in the queue, longer each time, while other jobs run. Retries are counted through the events that report them,
+so that another worker continues the count, which restarts after a training step.
 """
 
 import logging
@@ -21,7 +21,7 @@ _WAITS_MIN = (1, 2, 5, 10, 20, 30)
 
 
 def requeue(jobs: Jobs, job: Job, kind: FaultKind, error: Exception) -> None:
-    """The job waits in the status that it was claimed in. Raises JobError when it has waited often enough."""
+    """Let the job wait in the status in which it was claimed. Raises JobError after the last wait."""
     cause = error.orig if isinstance(error, OperationalError) else error  # without the statement
     _log.warning("job %s met a fault of the storage: %s", job.id, cause)
     series = f"storage/{job.status}/{jobs.last_step(job.id)}/"

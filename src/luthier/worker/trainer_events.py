@@ -18,7 +18,7 @@ from luthier.worker.trainer_process import earlier_events
 
 
 class TrainerEvents:
-    """`made_progress`: whether this run has computed a step that no earlier run recorded."""
+    """Records events. `made_progress`: whether this run has computed a step that no earlier run recorded."""
 
     def __init__(self, job: Job, store: Store, publisher: ModelPublisher) -> None:
         self._job, self._store, self._publisher = job, store, publisher
@@ -33,7 +33,7 @@ class TrainerEvents:
         self.node_loss: str | None = None
 
     def replay(self, folder: Path) -> None:
-        """Events of earlier runs, of any release, that their worker did not record before it died."""
+        """Record events of earlier runs, of any release, that their worker did not record before it died."""
         self._recorded_step = self._store.jobs.last_step(self._job.id)
         for fields in earlier_events(folder):
             event = protocol.replayable(fields)
@@ -71,7 +71,7 @@ class TrainerEvents:
                 self._store.jobs.record(self._job.id, *job_messages.trainer_notice(event))
 
     def throughput(self) -> tuple[float, int] | None:
-        """Tokens per second and steps of this run, of a job that has finished; None for fewer than two steps."""
+        """Tokens per second and steps of this run of a finished job; None for fewer than two steps."""
         if self._first_step is None or not self.trained_tokens:
             return None
         steps, duration_s = self._last_step[0] - self._first_step[0], self._last_step[1] - self._first_step[1]
@@ -91,7 +91,7 @@ class TrainerEvents:
         )
 
     def _estimated_finish(self, event: protocol.Metrics) -> int | None:
-        """Unix seconds, by the mean duration of this run's steps; None at its first step."""
+        """The estimated end in Unix seconds, from the mean duration of this run's steps; None at its first step."""
         first_step, since = self._first_step or (event.step, 0.0)
         if event.step == first_step:
             return None

@@ -1,4 +1,4 @@
-"""What of the machine a trainer computes on, where several train side by side."""
+"""The part of the machine that a trainer uses if several train concurrently."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ class TrainerHardware(NamedTuple):
     """`device` and `dtype` as the settings have them, `auto` included. `threads` 0: PyTorch chooses. `processes`: those
     of one trainer, which share its threads.
 
-    `trainers`: how many share the machine. Each has its part of the CPU's threads, however many run at the moment, so
-    that a job that is resumed computes the same losses.
+    `trainers`: the number that may share the machine. Each gets its share of the CPU's threads, however many are
+    running, so that a resumed job computes the same losses.
     """
 
     device: str
@@ -30,5 +30,5 @@ class TrainerHardware(NamedTuple):
         return cls(settings.device, settings.precision, threads, settings.training_processes, trainers)
 
     def rate_key(self, base: Path, *, full: bool) -> str:
-        """Of training on a base model (`luthier.catalogue.rates`)."""
+        """The key of the training rate on a base model (`luthier.catalogue.rates`)."""
         return rate_key(base, self.device, self.dtype, self.threads, full=full)

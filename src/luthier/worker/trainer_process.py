@@ -20,30 +20,28 @@ class TrainerProcess(Protocol):
     """One run of the trainer on a job folder. `stop`, `kill` and `wait` may be called from any thread."""
 
     def start(self) -> None:
-        """Returns once the process exists. Raises OSError when it cannot be started."""
+        """Start the process; returns once it exists. Raises OSError if it cannot be started."""
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The trainer's events in order, until it exits; one iteration per run."""
         ...
 
     def stop(self) -> None:
-        """Requests a graceful exit: the trainer saves its state after the step it is in. Returns at once."""
+        """Request a graceful exit: the trainer saves its state after the current step. Returns immediately."""
 
     def kill(self) -> None:
-        """Ends the trainer and every process it started, without saving. Returns at once."""
+        """End the trainer and every process it started, without saving. Returns immediately."""
 
     def peak_memory_bytes(self) -> int | None:
-        """Of the running trainer's first process so far, without what it has on a GPU; None where the system does not
-        tell.
-        """
+        """Peak memory of the trainer's first process, without GPU memory; None if the system does not report it."""
         ...
 
     def resident_bytes(self) -> int | None:
-        """Of all its processes now; None where the system does not tell."""
+        """Current memory of all its processes; None if the system does not report it."""
         ...
 
     def wait(self) -> int:
-        """Blocks until the trainer has exited; its exit code, negative for a signal."""
+        """Block until the trainer has exited, and return its exit code, negative for a signal."""
         ...
 
 
@@ -113,7 +111,7 @@ def _with_children(pid: int) -> Iterator[int]:
 
 
 def earlier_events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Events of earlier runs on the job folder; the worker may have died before it recorded the last of them."""
+    """Events of earlier runs in the job folder; the worker may have died before recording the last of them."""
     path = folder / "events.jsonl"
     if path.exists():
         with path.open("rb") as file:
@@ -121,7 +119,7 @@ def earlier_events(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _complete_lines(file: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """A trainer that is killed may leave a truncated last line, which is skipped."""
+    """The complete lines; a killed trainer may leave a truncated last line, which is skipped."""
     for line in file:
         if line.endswith(b"\n"):
             yield json.loads(line)

@@ -44,13 +44,14 @@ class TrainingRun:
         self._folder = context.store.job_folder(job.id)
         self._publisher = ModelPublisher(job, context)
         self._events = TrainerEvents(job, context.store, self._publisher)
-        self._lease_lost = False  # cancelled, paused, or held by another worker
+        self._lease_lost = False  # cancelled, paused, or claimed by another worker
         self._load = load_per_core()  # of the machine before the trainer starts
         self._oom_kills = out_of_memory.count_kills()
         self._peak_memory_bytes: int | None = None
 
     def run(self) -> None:
-        """Leaves the job in its next state. Raises JobError when the job failed, StorageFaultError of the trainer."""
+        """Run the job to its next state. Raises JobError if the job failed; StorageFaultError for a storage fault of
+        the trainer."""
         if not self._wait_for_earlier_trainer():
             return
         self._store.job_states.restore(self._job.id, self._folder)
@@ -65,7 +66,8 @@ class TrainingRun:
         self._finish(self._run_trainer(), spec)
 
     def _wait_for_earlier_trainer(self) -> bool:
-        """A trainer whose worker died may still be saving its state. False when the lease is lost meanwhile."""
+        """Wait for a trainer whose worker died, which may still be saving its state. False if the lease is lost
+        meanwhile."""
         lock, queue = FileLock(self._folder / "trainer.lock"), self._store.jobs.queue
         while True:
             try:
@@ -142,7 +144,8 @@ class TrainingRun:
             self._handle_crash(code)
 
     def _record_rate(self, spec: JobSpec) -> None:
-        """Keeps the speed of the job for `luthier estimate`, which is about supervised jobs in one process here."""
+        """Record the speed of the job for `luthier estimate`, which covers supervised jobs in one process on this
+        machine."""
         measured, is_local = self._events.throughput(), self._context.settings.launcher == "local"
         if measured is None or not is_local or self._job.method_type != "supervised" or spec.processes > 1:
             return
@@ -154,17 +157,17 @@ class TrainingRun:
             _log.warning("the rate of %s is not kept: %s", self._job.id, error)
 
     def _attempt(self) -> int:
-        """Of the runs without a new step, counted from 1."""
+        """The number of consecutive runs without a new step, counted from 1."""
         return 1 if self._events.made_progress else self._job.attempts + 1
 
     def _attempts_if_blameless(self) -> int:
-        """The count of failed attempts after this run, which is none of them."""
+        """The number of failed attempts after this run, which does not count as one."""
         return 0 if self._events.made_progress else self._job.attempts
 
     def _handle_crash(self, code: int) -> None:
         """Requeues the job. Raises JobError after too many attempts without a new step.
 
-        A trainer that others end is no failed attempt, however often they do.
+        A trainer that was terminated externally does not count as a failed attempt, however often this happens.
         """
         if self._was_killed_from_outside(code):
             self._context.stop.wait(_AFTER_KILL_S)
@@ -179,7 +182,8 @@ class TrainingRun:
         self._requeue(job_messages.trainer_died(job_messages.exit_description(code)), attempts)
 
     def _was_killed_from_outside(self, code: int) -> bool:
-        """Of SIGKILL only where the kernel says that it killed nobody for memory meanwhile."""
+        """Whether the trainer was terminated externally. SIGKILL counts only if the kernel reports no kill for
+        memory meanwhile."""
         if -code == signal.SIGKILL and (self._oom_kills is None or out_of_memory.count_kills() != self._oom_kills):
             return False
         return -code in _FROM_OUTSIDE
@@ -191,7 +195,7 @@ class TrainingRun:
 
 
 def delete_work_files(folder: Path) -> None:
-    """Deletes the data, state and checkpoints of a job that is over; its spec and its trainer's log stay."""
+    """Delete the data, state and checkpoints of a finished job; its specification and its trainer's log are kept."""
     for path in folder.iterdir():
         if path.name in _KEPT_FILES:
             continue

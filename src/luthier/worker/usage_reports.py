@@ -1,4 +1,4 @@
-"""Reports what a running trainer uses and how fast it is to the store, every few seconds."""
+"""Reports the resource usage and speed of a running trainer to the store, every few seconds."""
 
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class UsageReports:
         self._reports.write(self._job_id, usage)
 
     def _tokens_per_second(self) -> float | None:
-        """From the end of the first step in the window; its tokens were trained before."""
+        """The rate since the end of the first step in the window, whose tokens were trained before."""
         duration_s = self._steps[-1][0] - self._steps[0][0]
         tokens = sum(tokens for _, tokens in self._steps) - self._steps[0][1]
         return tokens / duration_s if duration_s > 0 else None

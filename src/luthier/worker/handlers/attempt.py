@@ -1,4 +1,4 @@
-"""One attempt at a row of requests, an evaluation or a run of an eval: its lease, its end, and what interrupts it."""
+"""One attempt at an evaluation or an eval run: its lease, its end, and its interruptions."""
 
 import logging
 import threading
@@ -20,12 +20,12 @@ from luthier.worker.lease import Lease
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
-MAX_ATTEMPTS = 10  # a worker that others kill says as little as one that the row kills
+MAX_ATTEMPTS = 10  # a worker killed from outside looks the same as one that the row's processing killed
 Written = TypeVar("Written")
 
 
 class Rows(Protocol):
-    """The part of the store that the row lies in. Neither method changes a row that is no longer the owner's."""
+    """The part of the store with the row. Neither method changes a row whose lease the owner no longer holds."""
 
     @property
     def queue(self) -> LeasedTable: ...
@@ -35,7 +35,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Claimed:
-    """`attempts`: starts of the row, this one too, that count against it."""
+    """`attempts`: counted starts of the row, including this one."""
 
     row_id: str
     attempts: int
@@ -43,7 +43,7 @@ class Claimed:
 
 
 class Attempt(ABC):
-    """`running`: the status of a row that is worked on. `noun`, `unit`: for the message about a worker that died."""
+    """`running`: the status of a row in progress. `noun`, `unit`: for the message about a worker that died."""
 
     running: ClassVar[str] = "running"
     noun: ClassVar[str]
@@ -51,11 +51,11 @@ class Attempt(ABC):
 
     def __init__(self, context: WorkerContext, rows: Rows, claimed: Claimed) -> None:
         self._rows, self._stop, self.claimed = rows, context.stop, claimed
-        self._lost = threading.Event()  # cancelled, deleted, or another worker has it
+        self._lost = threading.Event()  # cancelled, deleted, or claimed by another worker
 
     @abstractmethod
     def work(self) -> None:
-        """Does the work and calls `finish`. Raises StoppedError, and for a row that fails LuthierError."""
+        """Do the work and call `finish`. Raises StoppedError; LuthierError if the row fails."""
 
     def run(self) -> None:
         row_id, owner = self.claimed.row_id, self.claimed.owner
@@ -92,14 +92,16 @@ class Attempt(ABC):
         self.finish("failed", error={"code": code, "message": message})
 
     def finish(self, status: str, **values: Any) -> None:
-        """Changes nothing when the row is no longer this worker's. Raises StoppedError before it is written."""
+        """Finish the row; nothing changes if this worker no longer holds its lease. Raises StoppedError if stopped
+        before."""
         self.written(lambda: self._rows.finish(self.claimed.row_id, self.claimed.owner, status, **values))
 
     def stopped(self) -> bool:
         return self._stop.is_set() or self._lost.is_set()
 
     def written(self, write: Callable[[], Written]) -> Written:
-        """What `write` returns. A full disk, a lock or an outage may pass: it is tried again until it succeeds.
+        """Call `write` and return its result. A full disk, a lock or an outage may be transient, so it is retried until
+        it succeeds.
 
         Raises StoppedError.
         """

@@ -1,4 +1,4 @@
-"""Webhooks: each message of the outbox is posted to its endpoint, and posted again later when that failed."""
+"""Webhooks: each message of the outbox is posted to its endpoint, and again later if that failed."""
 
 import logging
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from luthier.worker.context import WorkerContext
 from luthier.worker.lane import Claim
 
 _log = logging.getLogger(__name__)
-_CHECK_S = 0.1  # between looks at whether the worker stops
+_CHECK_S = 0.1  # between checks whether the worker is stopping
 
 
 class WebhookHandler:

@@ -22,8 +22,8 @@ from luthier.worker.side_by_side import TrainingMemory
 from luthier.worker.training_run import MAX_ATTEMPTS, TrainingRun, delete_work_files
 
 _log = logging.getLogger(__name__)
-_BACKOFF_S = 2.0  # times the number of attempts
-_UNWRITTEN_S = 5.0  # between two tries to record what has become of a job
+_BACKOFF_S = 2.0  # multiplied by the number of attempts
+_UNWRITTEN_S = 5.0  # between two attempts to record the outcome of a job
 
 RunJob = Callable[[Job, WorkerContext], None]
 
@@ -31,8 +31,8 @@ RunJob = Callable[[Job, WorkerContext], None]
 class JobHandler:
     """Runs `run` for jobs in `status`. Raising JobError fails the job; other errors are retried.
 
-    With `memory` jobs run side by side, else one at a time. The first job of the queue waits for its memory and no
-    other passes it, so that large jobs are not starved.
+    With `memory`, jobs run concurrently, otherwise one at a time. The first job of the queue waits until its memory is
+    free and no other job overtakes it, so that large jobs are not starved.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class JobHandler:
         return Claim(job.id, lambda: self.run(job)) if job else None
 
     def run(self, job: Job) -> None:
-        """Runs one job, with its lease renewed all along: after training too, while the model is verified.
+        """Run one job, renewing its lease all the time, also while the model is verified after training.
 
         An error fails or retries this job and does not end the lane.
         """
@@ -85,7 +85,8 @@ class JobHandler:
             self._requeue_or_fail(jobs, job, step_before, error)
 
     def _requeue_or_fail(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
-        """An outage of the database is over once that is written, so the job neither waits nor has failed an attempt.
+        """By the time this can be written, an outage of the database is over, so the job neither waits nor counts as a
+        failed attempt.
 
         For a worker that is stopped before anything can be written, the lease expires.
         """
@@ -102,15 +103,15 @@ class JobHandler:
                 else:
                     _wait_for_storage(jobs, job, kind, error)
                 return
-            except OperationalError as unwritten:  # the database lies on the same disk, say
+            except OperationalError as unwritten:  # for example if the database is on the same disk
                 _log.warning("job %s cannot be requeued; it is tried again: %s", job.id, unwritten.orig)
             if self._context.stop.wait(_UNWRITTEN_S):
                 return
 
     def _retry(self, jobs: Jobs, job: Job, step_before: int, error: Exception) -> None:
-        """Requeues the job after an error that may be transient, such as an unreadable file.
+        """Requeue the job after an error that may be transient, such as an unreadable file.
 
-        Fails it after MAX_ATTEMPTS attempts without a step after `step_before`.
+        The job fails after MAX_ATTEMPTS attempts without a step after `step_before`.
         """
         attempts = 1 if jobs.last_step(job.id) > step_before else job.attempts + 1
         description = f"{type(error).__name__}: {error}"
@@ -134,7 +135,7 @@ def _wait_for_storage(jobs: Jobs, job: Job, kind: FaultKind, error: Exception) -
 
 
 def _fail(jobs: Jobs, job_id: str, error: JobError) -> None:
-    """As at OpenAI, a failed job has no model and no result file, and `auto` stays where it was."""
+    """Mark the job as failed. As at OpenAI, it then has no model and no result file, and `auto` is not resolved."""
     event = Event(f"The job failed: {error.message}", level="error")
     body = {"code": error.code, "message": error.message, "param": error.param}
     jobs.transition(job_id, OPEN, "failed", event, error=body, estimated_finish=None)

@@ -1,7 +1,7 @@
 """Batches: every line is sent through the application as a request of its own, with low priority.
 
-A line is therefore validated, answered and refused exactly as over HTTP. A batch can be interrupted at any time: its
-results so far are in a file, and the next run continues after them.
+So a line is validated, answered and rejected exactly as over HTTP. A batch can be interrupted at any time: its results
+so far are in a file, and the next run continues after them.
 """
 
 import asyncio
@@ -54,7 +54,8 @@ class BatchHandler:
         return Claim(batch.id, lambda: self._run(batch, owner)) if batch else None
 
     def _run(self, batch: ClaimedBatch, owner: str) -> None:
-        """A fault of the machine may be transient: the batch is tried again, and fails when it has expired."""
+        """Run a batch. A fault of the machine may be transient, so the batch is retried, and fails only when it has
+        expired."""
         context = replace(self._context, store=self._context.store.holding(batch.fencing_token))
         batches, retry_after_s = context.store.batches, 0.0
         try:
@@ -83,7 +84,7 @@ class BatchRun:
         folder = self._store.batches.folder(batch.id)
         self._input, self._results = folder / "input.jsonl", BatchResults(folder / "journal.jsonl")
         self._saved: dict[str, Any] = {}  # progress as last written to the store
-        self._lost = threading.Event()  # another worker has the batch
+        self._lost = threading.Event()  # another worker has claimed the batch
 
     def run(self) -> None:
         queue, working = self._store.batches.queue, ("validating", "in_progress", "finalizing")
@@ -109,11 +110,11 @@ class BatchRun:
             self._lost.set()
 
     def _interrupted(self) -> bool:
-        """The worker stops while lines are still to be answered."""
+        """Whether the worker is stopping while lines remain to be answered."""
         return self._context.stop.is_set() and self._status == "in_progress" and now() < self._batch.expires_at
 
     def _validate(self) -> bool:
-        """Checks a copy of the input file; False when the batch has failed."""
+        """Check a copy of the input file; False if the batch has failed."""
         try:
             self._store.files.place(self._batch.input_file_id, self._input)
             check = check_input(self._input, self._batch.endpoint)
@@ -132,7 +133,7 @@ class BatchRun:
         return to != "failed"
 
     def _take_over(self) -> bool:
-        """Fetches the input of a batch that another machine began; False when it is gone, and the batch has failed.
+        """Fetch the input of a batch that another machine began; False if it is gone, which fails the batch.
 
         Its results so far are on that machine, so every line is answered again.
         """
@@ -147,7 +148,8 @@ class BatchRun:
         return True
 
     def _answer(self) -> None:
-        """Returns when every line has a result, the batch was cancelled or has expired, or the worker stops."""
+        """Answer the lines; returns when every line has a result, the batch was cancelled or has expired, or the
+        worker stops."""
         task = LoopTask(self._context.application.loop, self._answer_lines())
         try:
             while not task.wait(_PROGRESS_S) and self._continues():
@@ -170,7 +172,7 @@ class BatchRun:
             self._lost.set()
 
     async def _answer_lines(self) -> None:
-        # Lines that were started and have no result, those that wait to be retried among them.
+        # Lines that were started and have no result, including those that wait for a retry.
         slots = asyncio.Semaphore(self._context.settings.batch_concurrency)
         async with asyncio.TaskGroup() as group:
             for line in read_lines(self._input):
@@ -196,7 +198,8 @@ class BatchRun:
         self._results.add(line.number, succeeded=succeeded, usage=usage, result=result_row(line, result, None))
 
     def _finish(self) -> None:
-        """Creates the result files and ends the batch. After a crash in between, only the rest is done again."""
+        """Create the result files and end the batch. After a crash in between, only the remaining steps are
+        repeated."""
         batches, batch_id = self._store.batches, self._batch.id
         if self._status == "in_progress" and not batches.transition(
             batch_id, ("in_progress", "finalizing"), "finalizing"

@@ -1,8 +1,7 @@
-"""Runs of evals: each item is answered by the model, if there is one, and graded by every criterion.
+"""Eval runs: the model, if any, answers each item, and every criterion grades the answer.
 
 Every request goes through the application with low priority, as a request of the run's project. An answer is stored
-before it is graded, and so is each grade that a model gave: whatever interrupts a run, nothing is asked twice that was
-answered.
+before it is graded, and so is each grade by a model, so that no answered request is repeated after an interruption.
 """
 
 import threading
@@ -32,7 +31,7 @@ class EvalRunHandler:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._slots = threading.Semaphore(context.settings.batch_concurrency)  # items at once, over all runs
+        self._slots = threading.Semaphore(context.settings.batch_concurrency)  # concurrent items over all runs
 
     def claim(self, owner: str, excluding: Collection[str]) -> Claim | None:
         run = self._context.store.eval_runs.claim(owner, excluding)
@@ -40,7 +39,7 @@ class EvalRunHandler:
 
 
 class EvalRunAttempt(Attempt):
-    """One attempt at a run, from the first item that is not graded."""
+    """One attempt at a run, from the first ungraded item on."""
 
     running, noun, unit = "in_progress", "run", "items"
 
@@ -84,7 +83,7 @@ class EvalRunAttempt(Attempt):
             grader.grade(item)
 
     def _save(self, item_id: str, **values: Any) -> None:
-        """Raises StoppedError when the run is not this worker's any more."""
+        """Raises StoppedError if this worker no longer holds the lease of the run."""
         runs, owner = self._store.eval_runs, self.claimed.owner
         if not self.written(lambda: runs.save_item(self._run.id, owner, item_id, **values)):
             raise StoppedError

@@ -1,6 +1,6 @@
 """Evaluations, one at a time: every question is sent through the application, with low priority.
 
-A question is therefore validated, answered and refused exactly as over HTTP, as a request of the evaluation's project.
+So a question is validated, answered and rejected exactly as over HTTP, as a request of the evaluation's project.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """`validating_files`: checks a job's files in place, surveys the training file, and prepares the base model.
 
-The training file is parsed once for both: the survey is left in the job's folder for the trainer. Then every example
-is rendered as the trainer will render it, so that what the base model cannot be trained on fails the job here.
+The training file is parsed once for both purposes: the survey is stored in the job's folder for the trainer. Then every
+example is rendered as by the trainer, so that the job fails here if the base model cannot be trained on it.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ def validate(job: Job, store: Store, catalogue: Catalogue, default_targets: str)
 
 
 def _renderer(base: Path, files: list[_InputFile], job: Job, store: Store) -> Renderer:
-    """With the template of the adapter from which the job continues, if it does."""
+    """The renderer, with the template of the adapter that the job continues from, if any."""
     parent = store.models.find(job.parent) if job.parent else None
     if parent and not parent.standalone:
         return Renderer(base, parent.adapter / "chat_template.jinja")
@@ -65,7 +65,8 @@ def _renderer(base: Path, files: list[_InputFile], job: Job, store: Store) -> Re
 def _validate_on_base(
     file: _InputFile, job: Job, store: Store, report: Report, renderer: Renderer, context: int
 ) -> None:
-    """Adds to the report what the base model refuses or cuts. Raises JobError for what it cannot be trained on."""
+    """Add to the report the examples that the base model rejects or truncates. Raises JobError for an example that
+    it cannot be trained on."""
     path = store.job_folder(job.id) / file.name
     findings = measure(path, renderer, context, method=job.method_type, sample_bytes=path.stat().st_size).findings
     for finding in findings:
@@ -111,8 +112,8 @@ def _place(file: _InputFile, folder: Path, store: Store) -> Path:
 
 
 def _record_report(file: _InputFile, job: Job, store: Store, report: Report, new: Counter[str]) -> None:
-    """`new`: the counts of the findings that no event has named yet, by code. A validation that starts over after a
-    crash names the same.
+    """Store the report. `new`: the counts, by code, of the findings that no event has listed yet; a validation repeated
+    after a crash lists the same ones.
     """
     file_id = file.file_id
     store.files.save_report(file_id, {"object": "file.report", "file_id": file_id, **report.to_dict("en")})

@@ -24,7 +24,7 @@ from luthier.worker.ray_trainer.mirror import Mirror
 from luthier.worker.ray_trainer.node import NodeTrainer
 
 _NAMESPACE = "luthier"
-_REPORT_AFTER_S = 5.0  # of waiting for room on the cluster
+_REPORT_AFTER_S = 5.0  # of waiting for free resources on the cluster
 _POLL_S = 0.3
 _REASON_CHARACTERS = 300
 
@@ -49,12 +49,12 @@ class Driver:
         self._emit(exit_line(code).encode())
 
     def _train(self) -> int:
-        """The trainer's exit code. Raises an error of Ray's when its node or the cluster is lost."""
+        """Run the trainer and return its exit code. Raises an error of Ray if its node or the cluster is lost."""
         import ray
 
         address = os.environ.get("RAY_ADDRESS") or "auto"
         ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.WARNING)
-        self._obey_signals()  # Ray has set a handler of its own
+        self._obey_signals()  # Ray has set its own handler
         cpus, gpus, memory_bytes = self._resources
         options = {"num_cpus": cpus, "num_gpus": gpus, "memory": memory_bytes, "scheduling_strategy": "SPREAD"}
         actor = ray.remote(NodeTrainer).options(**options, max_restarts=0, max_task_retries=0).remote()
@@ -72,7 +72,7 @@ class Driver:
         return code
 
     def _await_node(self, ray: Any, host: Any) -> str | None:
-        """The node's host name; None when a stop is requested before there was room."""
+        """Wait for a node and return its host name; None if a stop is requested before."""
         started, is_reported = time.monotonic(), False
         while not ray.wait([host], timeout=_POLL_S)[0]:
             if self._stop.is_set():
@@ -111,7 +111,7 @@ class _Calls:
 
 
 def _reason(error: Exception) -> str:
-    """Its kind and first line: Ray's errors have many."""
+    """The error's type and first line, since Ray's errors have many lines."""
     first, _, _ = str(error).strip().partition("\n")
     return f"{type(error).__name__}: {first}"[:_REASON_CHARACTERS]
 
@@ -127,4 +127,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     sys.stderr.flush()
-    os._exit(0)  # the thread that reads standard input would delay an ordinary exit
+    os._exit(0)  # the thread that reads standard input would delay a normal exit

@@ -1,4 +1,4 @@
-"""What the worker sees of a trainer on Ray: a process like that of a local one."""
+"""The worker's view of a trainer on Ray: a process like that of a local trainer."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ from luthier.types.errors import LuthierError
 from luthier.worker.trainer_hardware import TrainerHardware
 from luthier.worker.trainer_process import LocalTrainerProcess
 
-_EXIT = "exit"  # the type of the last line of the driver, which is no event
+_EXIT = "exit"  # the type of the driver's last line, which is not an event
 
 
 class TrainerResources(NamedTuple):
-    """What a trainer with all its processes reserves on one node."""
+    """The resources that a trainer with all its processes reserves on one node."""
 
     cpus: int
     gpus: int
@@ -26,7 +26,7 @@ class TrainerResources(NamedTuple):
 
     @classmethod
     def of(cls, hardware: TrainerHardware, memory_bytes: int) -> "TrainerResources":
-        """A GPU for each process, where the device is `cuda`; Ray hides those that are not reserved."""
+        """One GPU per process if the device is `cuda`; Ray hides GPUs that are not reserved."""
         return cls(hardware.threads, hardware.processes if hardware.device == "cuda" else 0, memory_bytes)
 
 
@@ -43,7 +43,7 @@ class RayTrainerProcess(LocalTrainerProcess):
         return [sys.executable, "-P", "-m", "luthier.worker.ray_trainer", *numbers, str(self._folder)]
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Ends with `node_lost` where the trainer's exit code is not known."""
+        """The trainer's events; ends with `node_lost` if its exit code is unknown."""
         for fields in super().events():
             if fields["type"] == _EXIT:
                 self._code = fields["code"]
@@ -69,7 +69,7 @@ def exit_line(code: int) -> str:
 
 
 def require_launcher(settings: Settings) -> None:
-    """Raises LuthierError where trainers could not be started as the settings say."""
+    """Raises LuthierError if trainers cannot be started with these settings."""
     if settings.launcher == "local":
         return
     if find_spec("ray") is None:

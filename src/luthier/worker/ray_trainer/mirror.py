@@ -1,4 +1,4 @@
-"""Keeps the job folder of the worker in step with the one that a trainer works in on another node."""
+"""Synchronizes the worker's job folder with that of a trainer on another node."""
 
 import json
 import os
@@ -20,16 +20,18 @@ _STATES = "state/"
 
 
 class Mirror:
-    """What a file counts on is here before it: a checkpoint before its event, both before the state after them."""
+    """Files that another file depends on are transferred first: a checkpoint before its event, and both before the
+    state after them."""
 
     def __init__(self, folder: Path, node: NodeTrainer, emit: Callable[[bytes], None]) -> None:
         """`emit` gets each line of the trainer's events, once the job folder has it."""
         self._folder, self._node, self._emit = folder, node, emit
-        self._versions: dict[str, FileStatus] = {}  # of the node's files that are here
+        self._versions: dict[str, FileStatus] = {}  # versions of the node's files that have been transferred
         self._offset = 0  # of the node's events
 
     def run(self, stop: threading.Event) -> int:
-        """Runs the trainer on the node until it ends, its state saved if `stop` is set; its exit code."""
+        """Run the trainer on the node until it ends, with its state saved if `stop` is set, and return its exit
+        code."""
         if not self._send(stop):
             return STOPPED
         requested = False
@@ -48,9 +50,9 @@ class Mirror:
             time.sleep(_POLL_S)
 
     def _send(self, stop: threading.Event) -> bool:
-        """Copies the job to the node, with the models that it does not have, and starts the trainer.
+        """Copy the job and missing models to the node, and start the trainer.
 
-        False when `stop` is set meanwhile.
+        Returns False if `stop` is set meanwhile.
         """
         self._offset = _drop_half_line(self._folder / _EVENTS)
         sources = [(f"{JOB}/{path.as_posix()}", self._folder / path) for path in files_to_go_on(self._folder)]
@@ -85,14 +87,15 @@ class Mirror:
                 self._emit(line)
 
     def _take_checkpoint(self, name: str) -> None:
-        """Fetches a folder below `checkpoints/`, which the worker moves away."""
+        """Fetch a folder below `checkpoints/`, which the worker then moves away."""
         path = f"checkpoints/{name}"
         self._fetch_folder(f"{JOB}/{path}", path)
         if path != _BEST:
             self._node.delete(f"{JOB}/{path}")
 
     def _take_save(self, saved: list[FileStatus]) -> None:
-        """The state, and the best checkpoint so far, which it names; others come with their events."""
+        """Fetch the state and the best checkpoint so far, which it names; other checkpoints are fetched with their
+        events."""
         if any(file.path.startswith(f"{_BEST}/") and self._versions.get(file.path) != file for file in saved):
             self._fetch_folder(f"{SAVED}/{_BEST}", _BEST)
         with (self._folder / _EVENTS).open("rb") as file:
@@ -110,7 +113,7 @@ class Mirror:
         self._versions = latest
 
     def _fetch_folder(self, source: str, path: str) -> None:
-        """The folder `path` appears complete or not at all."""
+        """Fetch the folder `path`, which appears complete or not at all."""
         target = self._folder / path
         new = target.with_name(f"{target.name}.new")
         shutil.rmtree(new, ignore_errors=True)
@@ -129,7 +132,7 @@ class Mirror:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """One at least, which is empty for an empty file."""
+    """The chunks of a file: at least one, which is empty for an empty file."""
     with path.open("rb") as file:
         yield file.read(_CHUNK_BYTES)
         while chunk := file.read(_CHUNK_BYTES):
@@ -137,7 +140,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _drop_half_line(path: Path) -> int:
-    """Drops what follows the last whole line, as a power cut leaves it; the bytes that stay."""
+    """Remove an incomplete last line, as left by a power cut. Returns the remaining number of bytes."""
     if not path.exists():
         return 0
     size = path.read_bytes().rfind(b"\n") + 1

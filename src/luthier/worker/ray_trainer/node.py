@@ -1,6 +1,6 @@
-"""The actor: runs one trainer on its node, in a folder of its own, and hands out what the trainer writes.
+"""The actor: runs one trainer on its node, in its own folder, and returns the files that the trainer writes.
 
-Knows no Ray. Nothing here waits for the trainer, so that one call after another is enough.
+Independent of Ray. Nothing here waits for the trainer, so calls can be made one after another.
 """
 
 import os
@@ -30,7 +30,7 @@ _LOG_BYTES = 64 * 1024
 
 
 class FileStatus(NamedTuple):
-    """A file of a folder. `version` changes when the file is written anew (mtime in ns, inode)."""
+    """A file of a folder. `version` changes when the file is rewritten (mtime in ns, inode)."""
 
     path: str
     bytes: int
@@ -40,7 +40,7 @@ class FileStatus(NamedTuple):
 class Progress(NamedTuple):
     """`lines`: whole lines of the trainer's events. `saved`: the files of `SAVED`, if the trainer has saved its state.
 
-    `exit_code` is None while the trainer runs; otherwise the rest is all there is.
+    `exit_code` is None while the trainer runs; otherwise the other fields are complete.
     """
 
     lines: bytes
@@ -67,9 +67,9 @@ class NodeTrainer:
         return socket.gethostname()
 
     def has_folder(self, folder: str, files: list[FileStatus]) -> bool:
-        """Whether this node has a model at the same place, as on a shared disk: files of the same names and sizes.
+        """Whether this node has a model at the same path, as on a shared disk: files with the same names and sizes.
 
-        A model of the same shape with other weights would pass; the parity gate finds it.
+        A model of the same shape with other weights would pass, but the parity gate detects it.
         """
         present = {(file.path, file.bytes) for file in file_statuses(Path(folder))}
         return bool(present) and present == {(file.path, file.bytes) for file in files}
@@ -82,7 +82,8 @@ class NodeTrainer:
             file.write(chunk)
 
     def start(self, models: Collection[str]) -> None:
-        """Starts the trainer. `models`: those of `MODELS` that were written; the others are where the job says."""
+        """Starts the trainer. `models`: those of `MODELS` that were transferred; the others are at the paths in the
+        job."""
         folders = {name: str(self._folder / name) for name in models}
         replace(JobSpec.read(self._job), cache=None, **folders).write(self._job)  # type: ignore[arg-type]
         self._state_version = state_version(self._job)
@@ -92,9 +93,9 @@ class NodeTrainer:
         threading.Thread(target=self._await_exit, daemon=True).start()
 
     def progress(self, offset: int) -> Progress:
-        """What is new since `offset` bytes of the events and the last call.
+        """The progress since `offset` bytes of the events and the last call.
 
-        Each part is read after the one that counts on it: the exit code, the state, the events.
+        Each part is read after the one that depends on it: the exit code, the state, the events.
         """
         exit_code = self._exit_code
         saved = self._link_save()
@@ -120,7 +121,7 @@ class NodeTrainer:
         self._trainer.stop()
 
     def log_end(self) -> bytes:
-        """Of the trainer's log."""
+        """The end of the trainer's log."""
         return (self._job / "trainer.log").read_bytes()[-_LOG_BYTES:]
 
     def close(self) -> None:
@@ -135,7 +136,7 @@ class NodeTrainer:
             pass
         code = self._trainer.wait()
         if code == -signal.SIGKILL and (self._oom_kills is None or out_of_memory.count_kills() != self._oom_kills):
-            code = MACHINE_FAULT  # memory ran out here, which the worker cannot see
+            code = MACHINE_FAULT  # out of memory on this node, which the worker cannot see
         self._exit_code = code
 
     def _link_save(self) -> list[FileStatus] | None:
@@ -161,7 +162,7 @@ def file_statuses(folder: Path) -> list[FileStatus]:
 
 
 def _delete_abandoned(root: Path) -> None:
-    """Deletes the folders of actors that were killed, once their trainers have ended too."""
+    """Delete the folders of killed actors whose trainers have ended."""
     for folder in root.iterdir():
         if folder.is_dir() and not any(_is_locked(folder / name) for name in _LOCKS):
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,6 +5,6 @@
     __main__.py    a run in a child program, fed through its standard input
     live.py        the worker's side: one child program per job and tracker
 
-A tracker never runs in the process of the worker, and nothing waits for it: one that is slow, hangs or fails changes
-nothing for its job.
+A tracker never runs in the worker's process, and nothing waits for it: a tracker that is slow, hangs or fails does not
+affect its job.
 """

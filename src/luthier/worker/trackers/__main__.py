@@ -14,7 +14,7 @@ from luthier.worker.trackers.tracker import TrackedRun, open_tracker
 
 def main() -> None:
     output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a tracker prints goes to the log
+    os.dup2(2, 1)  # the output of a tracker goes to the log
     request = json.loads(sys.stdin.readline())
     tracker = open_tracker(request["tracker"], TrackedRun(**request["run"]))
     print(tracker.place, file=output, flush=True)

@@ -1,4 +1,4 @@
-"""The trackers of a running job: a child program each, fed by a thread, so that nothing waits for them."""
+"""The trackers of a running job: one child process each, fed by a thread, so that nothing waits for them."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ from luthier.worker import job_messages
 from luthier.worker.trackers.tracker import TrackedRun, numbers, run_of_job
 
 _log = logging.getLogger(__name__)
-_MAX_WAITING = 100_000  # points of a tracker that hangs
+_MAX_WAITING = 100_000  # queued points of a tracker that hangs
 _FINISH_TIMEOUT_S = 60.0
 _LOG_CHARACTERS = 300
 
 
 class LiveTrackers:
-    """Of one job, while entered. What was recorded of earlier runs of the job is sent first."""
+    """The trackers of one job, while entered. Metrics of earlier runs of the job are sent first."""
 
     def __init__(self, job: Job, store: Store, settings: Settings) -> None:
         self._children = [_TrackerChild(name, run, job, store) for name, run in tracked_runs(job, settings, store)]
@@ -38,12 +38,12 @@ class LiveTrackers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Returns at once; the runs are finished in the background."""
+        """Returns immediately; the runs are finished in the background."""
         for child in self._children:
             child.end()
 
     def log(self, data: Mapping[str, Any]) -> None:
-        """The data of a metrics event. A step that a resumed job takes again was sent before."""
+        """Send the data of a metrics event. A step that a resumed job repeats has been sent before."""
         if data["step"] <= self._last_step:
             return
         self._last_step = data["step"]
@@ -52,7 +52,7 @@ class LiveTrackers:
 
 
 def tracked_runs(job: Job, settings: Settings, store: Store) -> Iterator[tuple[str, TrackedRun]]:
-    """The runs that a job asks for (`integrations`), and those of the settings that it does not."""
+    """The runs that a job requests (`integrations`), and the further ones of the settings."""
     run = run_of_job(job.to_api().model_dump(), settings, store.trackers_folder)
     requested = [entry["wandb"] for entry in job.integrations if entry.get("type") == "wandb"]
     for fields in requested:
@@ -64,7 +64,7 @@ def tracked_runs(job: Job, settings: Settings, store: Store) -> Iterator[tuple[s
 
 
 class _TrackerChild:
-    """One child program and the thread that feeds it."""
+    """One child process and the thread that feeds it."""
 
     def __init__(self, name: str, run: TrackedRun, job: Job, store: Store) -> None:
         self._name, self._run, self._job_id, self._store = name, run, job.id, store
@@ -90,11 +90,11 @@ class _TrackerChild:
             self._store.jobs.record(self._job_id, job_messages.tracker_failed(self._name, self._without_path(error)))
 
     def _without_path(self, text: str) -> str:
-        """Clients see places inside the data folder, and not where that folder lies."""
+        """Replace the path of the data folder, whose location clients must not see."""
         return text.replace(f"{self._store.trackers_folder.parent}/", "")
 
     def _run_child(self) -> str | None:
-        """Why it failed; None if it did not."""
+        """Run the child process. Returns the reason of a failure; None on success."""
         command = [sys.executable, "-P", "-m", "luthier.worker.trackers"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with subprocess.Popen(command, text=True, encoding="utf-8", **pipes) as child:  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""What a tracker is: something that takes the metrics of one run step by step."""
+"""The tracker interface: receives the metrics of one run step by step."""
 
 import importlib
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def run_of_job(job: Mapping[str, Any], settings: Settings, folder: Path) -> Trac
 
 
 class Tracker(Protocol):
-    """One run, opened. `place`: where people find it, a URL or a folder."""
+    """One open run. `place`: its location for users, a URL or a folder."""
 
     place: str
 
@@ -86,7 +86,7 @@ def open_tracker(name: str, run: TrackedRun) -> Tracker:
 
 
 def numbers(data: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics in the data of an event: its numbers but for the counts of steps."""
+    """The metrics in the data of an event: its numbers except the step counts."""
     return {
         key: float(value)
         for key, value in data.items()

@@ -8,7 +8,7 @@ from luthier.worker.trackers.tracker import TrackedRun
 
 
 class WandbRun:
-    """The run has the job's id, so that a job that is resumed goes on in it."""
+    """The run has the job's id, so that a resumed job continues it."""
 
     def __init__(self, run: TrackedRun) -> None:
         if run.wandb_api_key:
