@@ -1,1 +1,1 @@
-"""Trains adapters: a job folder in, JSON events on stdout and adapter folders out. No HTTP, no database."""
+"""Trains models: takes a job folder and produces JSON events on stdout and model folders. No HTTP, no database."""

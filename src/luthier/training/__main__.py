@@ -1,8 +1,8 @@
 """`python -m luthier.training JOBDIR`: trains the job in a folder; events go to standard output as JSON lines.
 
-Exit codes: 0 finished; 1 failed, and the last event says why; 75 stopped on request (SIGTERM, a `stop` command, or
-the end of the parent) with the resume state saved: the same command resumes; 74 a fault of the machine, such as a
-full disk, which may be transient.
+Exit codes: 0 finished; 1 failed, with the reason in the last event; 75 stopped on request (SIGTERM, a `stop` command,
+or the end of the parent) with the resume state saved, so that the same command resumes; 74 a fault of the machine, such
+as a full disk, which may be transient.
 
 A job of several processes starts the others itself, unless torchrun did.
 """
@@ -30,15 +30,15 @@ from luthier.types.storage_faults import disk_fault
 class EventWriter:
     """Writes each event to `events.jsonl` in the job folder, then to standard output.
 
-    The file outlives a reader that died; the worker that takes over replays from it what was missed.
+    If the reader dies, the worker that takes over replays the missed events from the file.
     """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "events.jsonl"
-        if path.exists():  # a power cut may have left half a line
+        if path.exists():  # a power cut may have left an incomplete line
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         self._file = path.open("a", encoding="utf-8")
-        # Libraries print to standard output: keep the real one for events, and send theirs to stderr.
+        # Libraries print to standard output: keep the real one for events, and redirect their output to stderr.
         self._stdout: IO[str] = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
 
@@ -47,14 +47,14 @@ class EventWriter:
         try:
             self._file.write(line)
             self._file.flush()
-        finally:  # the reader hears of a full disk, too
+        finally:  # the reader is also told about a full disk
             with suppress(BrokenPipeError):  # it has died; the file has the event
                 self._stdout.write(line)
                 self._stdout.flush()
 
 
 def _obey_parent(stop: threading.Event) -> None:
-    """Sets `stop` on a `stop` command, and at the end of standard input: the parent is gone, however it ended."""
+    """Set `stop` on a `stop` command and at the end of standard input, which means that the parent has ended."""
     for line in sys.stdin.buffer:
         if protocol.parse_command(line):
             break
@@ -65,7 +65,7 @@ def _train(folder: Path, emit: protocol.Emit, stop: threading.Event) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     limit_spinning()
     keep_freed_memory()
-    # oneDNN caches what it compiles for each shape, 0.3 MB apiece, and packed rows vary in length.
+    # oneDNN caches its compiled code for each shape, 0.3 MB each, and packed rows vary in length.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     emit(protocol.Started())
     try:
@@ -113,17 +113,17 @@ def main() -> int:
     if "--stop-with-parent" in sys.argv:
         threading.Thread(target=_obey_parent, args=(stop,), daemon=True).start()
     folder = Path(arguments[0])
-    if RENDEZVOUS not in os.environ:  # else the first process has done it
+    if RENDEZVOUS not in os.environ:  # otherwise the first process has done it
         os.nice(5)  # serving on the same machine has priority
     if rank_of_environment().rank > 0:
-        os.dup2(2, 1)  # standard output has the events of the first rank alone
+        os.dup2(2, 1)  # standard output has only the events of the first rank
         return _train(folder, lambda _event: None, stop)
     with FileLock(folder / "trainer.lock"), _processes(folder):  # an earlier trainer may still be saving its state
         return _train(folder, EventWriter(folder), stop)
 
 
 def _processes(folder: Path) -> AbstractContextManager[None]:
-    """Those that train beside this one."""
+    """The other processes of this job, if this one starts them."""
     count = JobSpec.read(folder).processes
     if count == 1 or rank_of_environment().ranks > 1:
         return nullcontext()
@@ -131,7 +131,8 @@ def _processes(folder: Path) -> AbstractContextManager[None]:
 
 
 def _restart_with_huge_pages() -> None:
-    """Restarts the interpreter with glibc using 2 MB pages where it can: a step goes through gigabytes of memory."""
+    """Restart the interpreter with glibc using 2 MB pages if possible, since a step goes through gigabytes of
+    memory."""
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - itself, with the same arguments
@@ -142,4 +143,4 @@ if __name__ == "__main__":
     code = main()
     with suppress(OSError):
         sys.stderr.flush()
-    os._exit(code)  # the thread that reads standard input would delay an ordinary exit
+    os._exit(code)  # the thread that reads standard input would delay a normal exit

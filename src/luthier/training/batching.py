@@ -1,4 +1,4 @@
-"""The order in which examples are trained, and how a batch is cut into micro-batches. Pure functions of numbers."""
+"""The order of examples in training, and the division of a batch into micro-batches. Pure functions of numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,9 +33,10 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, dropout: ToolDropout) -> np.ndarray:
-    """As `epoch_order`, with tool-definition dropout: the examples of a batch show their definitions alike.
+    """Like `epoch_order`, with tool-definition dropout: the examples of a batch show their definitions in the same
+    form.
 
-    Only the batches that show long definitions in full then pay for them, once per batch.
+    So only batches with full definitions pay for long ones, once per batch.
     """
     shuffled = epoch_order(seed, epoch, count)
     by_view = shuffled[np.argsort(dropout.levels(seed, epoch, count)[shuffled], kind="stable")]
@@ -47,11 +48,11 @@ def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, drop
 def micro_batches(
     examples: list[TrainingExample], max_tokens: int, short_tokens: int | None = None
 ) -> Iterator[list[TrainingExample]]:
-    """Groups examples with a common prefix, up to `max_tokens` tokens that they do not share.
+    """Group examples with a common prefix, up to `max_tokens` unshared tokens per group.
 
-    Examples that are longer than `short_tokens`, where that is given, are grouped apart from others; both answers of a
-    preference pair count as long if one is. The cut does not change the gradient: losses are sums, divided by the
-    weights of the whole batch.
+    Examples longer than `short_tokens`, if given, are grouped separately; both answers of a preference pair count as
+    long if one is. The grouping does not change the gradient: losses are sums, divided by the weights of the whole
+    batch.
     """
     if short_tokens is None:
         yield from _groups(examples, max_tokens)
@@ -86,6 +87,6 @@ def _longest(example: TrainingExample) -> int:
 
 
 def _packed_length(example: TrainingExample) -> int:
-    """Tokens of an example by itself; its sequences share their prefix."""
+    """The tokens of an example alone; its sequences share their prefix."""
     first, *others = example.sequences
     return len(first.ids) + sum(len(other.ids) - common_length(first.ids, other.ids) for other in others)

@@ -22,15 +22,15 @@ from luthier.training.resume_state import BestStep, Progress
 from luthier.training.training_data import Split, TrainingData
 
 _MIN_PARITY_SAMPLES, _MAX_PARITY_SAMPLES, _PARITY_TOKENS = 4, 16, 2048
-_PARITY_TARGETS = 128  # short answers: more samples than the fewest, up to this many targets
-_PARITY_ANSWER_TOKENS = 64  # tokens of the answer at least, however long its prompt is
+_PARITY_TARGETS = 128  # with short answers, more samples are taken, up to this many targets
+_PARITY_ANSWER_TOKENS = 64  # minimum tokens of the answer, however long its prompt is
 _BEST = "best"
 
 
 class ModelFolders:
     """Writes model folders below `checkpoints/`.
 
-    `writes`: off on ranks that only compute the parity samples along, since a sharded base needs all ranks.
+    `writes`: false on ranks that only take part in computing the parity samples, since a sharded base needs all ranks.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ModelFolders:
         self._chat_template, self._metadata, self._data, self._forward = chat_template, metadata, data, forward
 
     def write(self, name: str) -> None:
-        """The folder appears complete or not at all."""
+        """Write a model folder, which appears complete or not at all."""
         samples = self._parity_samples()
         if not self._writes:
             return
@@ -58,7 +58,7 @@ class ModelFolders:
             parity_samples.write(new, samples)
 
     def complete_earlier(self) -> None:
-        """Adds the metadata to folders of a trainer before protocol 2, which left that to its worker."""
+        """Add the metadata to folders of a trainer before protocol 2, which left this to its worker."""
         for folder in self._folder.glob("*"):
             if folder.suffix != ".new" and not (folder / FILE).exists():
                 self._metadata.write(folder)
@@ -79,7 +79,7 @@ class ModelFolders:
 
     @torch.no_grad()
     def _scored(self, examples: list[TrainingExample]) -> list[tuple[list[float], list[bool]]]:
-        """For each example, the log-probabilities at its targets, and whether no token was likelier."""
+        """For each example, the log-probabilities at its targets, and whether each target was the most likely token."""
         numbered = [TrainingExample(place, example.sequences) for place, example in enumerate(examples)]
         scored: dict[int, tuple[list[float], list[bool]]] = {}
         for micro in self._forward.unshared(numbered):
@@ -106,13 +106,13 @@ class ModelFolders:
 
     @cached_property
     def _base_logprobs(self) -> list[list[float]]:
-        """What the base model says of each parity example alone; empty lists where all weights are trained."""
+        """The base model's log-probabilities of each parity example; empty lists with full fine-tuning."""
         with self._forward.model.without_adapter() as base:
             return [self._scored([example])[0][0] if base else [] for example in self._parity_examples]
 
 
 def _beginning(sequence: TokenSequence) -> TokenSequence:
-    """The tokens that are compared: the first ones, with some of the answer however long its prompt is."""
+    """The compared tokens: the first ones, including part of the answer however long its prompt is."""
     first_target = 1 + int(sequence.weights[1:].nonzero()[0][0])
     end = max(_PARITY_TOKENS, first_target + _PARITY_ANSWER_TOKENS)
     return TokenSequence(sequence.ids[:end], sequence.weights[:end])
@@ -121,10 +121,9 @@ def _beginning(sequence: TokenSequence) -> TokenSequence:
 class Checkpoints:
     """Writes a model folder per epoch. With a validation file, the step with the lowest loss becomes the final one.
 
-    Args:
-        folders: None on ranks that write none, which come to the same decisions.
-        patience: With early stopping, full validations in a row without a new lowest loss that end the training; every
-            one counts. Else None, and only those at the end of an epoch are compared.
+    Args: folders: None on ranks that write none, which make the same decisions. patience: With early stopping, the
+    number of consecutive full validations without a new lowest loss that ends training. Otherwise None, and only those
+    at the end of an epoch are compared.
     """
 
     def __init__(
@@ -133,7 +132,7 @@ class Checkpoints:
         self._folders, self._plan, self._patience, self._emit = folders, plan, patience, emit
 
     def after_step(self, progress: Progress, metrics: dict[str, float]) -> bool:
-        """The checkpoint that is due after `progress.step`, whose metrics these are; whether one was written.
+        """Write the checkpoint that is due after `progress.step`, with its `metrics`. Returns whether one was written.
 
         Updates the best step, and decides whether training stops early.
         """
@@ -164,7 +163,7 @@ class Checkpoints:
             self._folders.write(name)
 
     def _emit_best(self, progress: Progress, best: BestStep, last_loss: float) -> None:
-        """The final checkpoint is that of an earlier step."""
+        """Emit the checkpoint of an earlier step as the final one."""
         if progress.stopped_early:
             total_steps, patience = self._plan.total_steps, self._patience or 0
             self._emit(

@@ -30,7 +30,7 @@ class ComputeDevice:
 
     @classmethod
     def select(cls, device: str, precision: str) -> "ComputeDevice":
-        """Resolves `auto` as serving does; each rank on a machine has a GPU of its own.
+        """Resolve `auto` as in serving; each rank on a machine uses its own GPU.
 
         Raises JobError for more ranks than GPUs.
         """

@@ -36,7 +36,7 @@ class TokenSequence:
 
 class Dataset:
     """`truncated`: conversations that exceeded the base model's context. `added`: examples that are not in the file.
-    `continued`: examples that end with a call in the file, and go on with a result and an answer here.
+    `continued`: examples that end with a call in the file and were continued with a result and an answer.
 
     `views`: renderings of each example, three with tool-definition dropout (full, slim and no definitions), else one.
     """
@@ -57,14 +57,15 @@ class Dataset:
         return len(self._ends) // (self._sequences * self.views)
 
     def tokens(self, views: np.ndarray | None = None) -> int:
-        """Sum over all examples, each in the view that `views` int8 [N] selects; None: in the first."""
+        """The tokens of all examples, each in the view selected by `views` int8 [N]; None: the first view."""
         lengths = np.diff(self._ends, prepend=0).reshape(len(self), self.views, self._sequences).sum(-1)
         if views is None or self.views == 1:
             return int(lengths[:, 0].sum())
         return int(np.take_along_axis(lengths, views[:, None].astype(np.int64), 1).sum())
 
     def example(self, index: int, view: int = 0) -> tuple[TokenSequence, ...]:
-        """Supervised: one conversation. DPO: that with the preferred answer, then that with the other."""
+        """The sequences of an example. Supervised: one conversation. DPO: that with the preferred answer, then that
+        with the other."""
         first = (index * self.views + min(view, self.views - 1)) * self._sequences
         return tuple(self._sequence(place) for place in range(first, first + self._sequences))
 
@@ -86,7 +87,7 @@ class Options:
 
 
 def load(path: Path, options: Options, param: str, *, add_examples: bool = False) -> Dataset:
-    """The data set of a JSONL file, rendered beside it unless that has been done.
+    """Load the data set of a JSONL file, rendering it beside the file unless that has been done.
 
     `add_examples`: with tool-definition dropout, append examples without a call to a file that has none; and continue
     a share of the examples that end with a call, in a file without answers after results.
@@ -127,7 +128,7 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
 
 
 class _Writer:
-    """Appends conversations to the files `ids`, `weights` and `ends`. `views` None: as they are, once."""
+    """Appends conversations to the files `ids`, `weights` and `ends`. `views` None: one unchanged view."""
 
     def __init__(
         self, streams: Sequence[IO[bytes]], options: Options, param: str, views: Sequence[DefinitionDetail] | None

@@ -1,4 +1,4 @@
-"""Files and folders that survive a power cut: complete, or absent."""
+"""Files and folders that survive a power cut: they are either complete or absent."""
 
 import os
 import re
@@ -11,18 +11,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust writes errno
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # errno in the messages of Rust
 
 
 def flush(path: Path) -> None:
-    """fsync: a rename that outlives a power cut must not name an empty file."""
+    """fsync a file, so that a rename that survives a power cut does not point to an empty file."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder to write into; its files are flushed and it takes the place of `folder` at the end."""
+    """Yield an empty folder to write into; at the end its files are flushed and it replaces `folder`."""
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)

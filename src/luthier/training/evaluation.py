@@ -15,7 +15,7 @@ _VALIDATE_EVERY = 10  # steps between losses on one batch; the whole file at the
 
 
 class TokenAccuracy:
-    """The fraction of targets that were the likeliest token."""
+    """The fraction of targets that were the most likely token."""
 
     def __init__(self) -> None:
         self._correct = self._total = 0
@@ -25,12 +25,12 @@ class TokenAccuracy:
         self._total += int(mask.sum())
 
     def counts(self) -> tuple[int, int]:
-        """Targets that were the likeliest token, and all targets."""
+        """The number of targets that were the most likely token, and of all targets."""
         return self._correct, self._total
 
 
 class Validation:
-    """`fractions`: of all steps, after which the whole file is evaluated, besides the ends of epochs."""
+    """`fractions`: fractions of the total steps after which the whole file is evaluated, besides the ends of epochs."""
 
     def __init__(
         self,

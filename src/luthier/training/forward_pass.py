@@ -17,7 +17,7 @@ _EXAMPLES_IN_MEMORY = 256  # while a whole file is evaluated
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the resume state is saved and the job can be resumed
-    """Training was asked to stop, and the resume state is saved."""
+    """Training was requested to stop, and the resume state is saved."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MicroBatch:
 
 
 class ForwardPass:
-    """`max_tokens`: the token budget of a micro-batch. `ranks`: those that the model was loaded with."""
+    """`max_tokens`: the token budget of a micro-batch. `ranks`: those with which the model was loaded."""
 
     def __init__(self, model: TrainedModel, max_tokens: int, ranks: Ranks | None = None) -> None:
         self.model = model
@@ -39,14 +39,14 @@ class ForwardPass:
         self._ranks = ranks or Ranks()
 
     def micro_batches(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
-        """Those of this rank's share of `examples`, which are the same on all ranks.
+        """The micro-batches of this rank's share of `examples`, which are the same on all ranks.
 
-        One for each example where the model computes them in separate rows.
+        One per example if the model needs separate rows.
         """
         yield from self._run_all(self._ranks.share(examples), examples)
 
     def unshared(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
-        """Those of all examples. With a sharded base, all ranks compute them."""
+        """The micro-batches of all examples. With a sharded base, all ranks compute them."""
         yield from self._run_all(examples, examples)
 
     def _run_all(self, own: list[TrainingExample], examples: list[TrainingExample]) -> Iterator[MicroBatch]:
@@ -60,7 +60,7 @@ class ForwardPass:
             self._run_idly(min(examples, key=lambda example: len(example.sequences[0].ids)))
 
     def _run_idly(self, example: TrainingExample) -> None:
-        """A pass without effect: other ranks gather a sharded base's weights for theirs."""
+        """Run a pass without effect, so that other ranks can gather a sharded base's weights for theirs."""
         logprobs = self._run([example]).logprobs
         if logprobs.requires_grad:
             (0 * logprobs.sum()).backward()  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ class ForwardPass:
 def in_chunks(
     data: TrainingData, split: Split, indices: range, stop: Event, ranks: Ranks
 ) -> Iterator[list[TrainingExample]]:
-    """Reads examples a few at a time. Raises Stopped, on all ranks at once, when `stop` is set on one."""
+    """Read examples a few at a time. Raises Stopped on all ranks at once if `stop` is set on one."""
     for start in range(0, len(indices), _EXAMPLES_IN_MEMORY):
         if ranks.any(stop.is_set()):
             raise Stopped

@@ -19,7 +19,7 @@ _EXAMPLES_OF_BATCH_1 = 75  # times epochs
 _MAX_AUTO_BATCH = 32
 _DEFAULT_BETA = 0.1  # the DPO paper's
 _FULL_RATE_FACTOR = 0.1  # relative to LoRA, by the same fit
-_DPO_RATE_FACTOR = 0.1  # relative to supervised: preferences adjust a model that already speaks
+_DPO_RATE_FACTOR = 0.1  # relative to supervised training: preferences adjust a model that can already answer
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ResolvedHyperparameters:
         return step % self.steps_per_epoch == 0
 
     def hyperparameters(self) -> dict[str, Any]:
-        """As the API shows them on a running job."""
+        """The hyperparameters as the API shows them for a running job."""
         fields = {
             "n_epochs": self.n_epochs,
             "batch_size": self.batch_size,
@@ -81,7 +81,7 @@ def resolve(
 
 
 def base_learning_rate(model_type: str, hidden_size: int) -> float:
-    """The rate that multiplier 1 stands for: LoRA on all linear layers of this model."""
+    """The learning rate at multiplier 1: for LoRA on all linear layers of this model."""
     return 5e-4 * float((2000 / hidden_size) ** _EXPONENT.get(model_type, _DEFAULT_EXPONENT))
 
 

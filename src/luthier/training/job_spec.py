@@ -24,13 +24,12 @@ class JobSpec:
     """`base` and `parent` are folders (a base model; the adapter to continue from). `threads` 0: PyTorch chooses.
 
     `processes`: on this machine, which share the threads; see `luthier.training.ranks`. `shard_base`: over all
-    processes, see `luthier.training.sharding`.
-    `lora_targets`: see `luthier.weights`. `definitions`: tool-definition dropout, see
-    `luthier.data.rendering.tool_dropout`. `result_turns`: the share of `luthier.data.rendering.result_turns`.
-    `validate_at` (fractions of all steps) and `early_stopping` (validations): see `luthier.types.job_options`.
-    `cache`: the folder for compiled kernels; None: the user's cache folder. `code_version` and `data_sha256` (of each
-    data file, by its name here) say later what the model was made by and of; earlier releases wrote neither.
-    `fencing_token`: the number of the claim that this run is of; it names the resume state.
+    processes, see `luthier.training.sharding`. `lora_targets`: see `luthier.weights`. `definitions`: tool-definition
+    dropout, see `luthier.data.rendering.tool_dropout`. `result_turns`: the share of
+    `luthier.data.rendering.result_turns`. `validate_at` (fractions of all steps) and `early_stopping` (validations):
+    see `luthier.types.job_options`. `cache`: the folder for compiled kernels; None: the user's cache folder.
+    `code_version` and `data_sha256` (of each data file, by its name here) document the origin of the model; earlier
+    releases wrote neither. `fencing_token`: the number of this run's claim; the resume state is named after it.
     """
 
     base: str

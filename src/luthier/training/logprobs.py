@@ -22,7 +22,7 @@ from luthier.training.packing import prefix_tree
 from luthier.training.packing.packed_layout import Layout
 
 _CHUNK = 256  # positions per pass through the output layer: 256 x 49,152 logits in bfloat16 are 25 MB
-_ROWS = 16  # of them at a time while they are float32, so that they stay in the CPU's cache
+_ROWS = 16  # rows at a time while they are float32, so that they stay in the CPU's cache
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PackedBatch:
 def pack(
     examples: Sequence[Rendered | TokenSequence], device: torch.device, *, share_prefixes: bool = True
 ) -> PackedBatch:
-    """One row of many examples; common prefixes are in it once, unless `share_prefixes` is off.
+    """Pack examples into one row, with common prefixes only once unless `share_prefixes` is false.
 
     The first token of an example is never a target: nothing predicts it.
     """
@@ -103,7 +103,8 @@ def _packed_states(base: Any, batch: PackedBatch) -> torch.Tensor:
 
 
 def _separate_states(base: Any, batch: PackedBatch) -> torch.Tensor:
-    """The same [T, D], computed example by example. Raises ValueError for examples that share a prefix."""
+    """The last hidden states [T, D], computed example by example. Raises ValueError for examples that share a
+    prefix."""
     if batch.layout.above:
         raise ValueError("examples with a row of their own cannot share a prefix")
     rows = [batch.ids[:, start:stop] for start, stop, *_ in batch.layout.segments.tolist()]

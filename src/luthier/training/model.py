@@ -1,6 +1,6 @@
 """The model that a job trains: a base model with LoRA, or all of its weights.
 
-Weights are read as safetensors only, and code that comes with a model is never run.
+Weights are read only from safetensors, and code that comes with a model is never run.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class TrainedModel:
     """`module`: a PeftModel, or with full fine-tuning transformers' causal language model."""
 
     def __init__(self, spec: JobSpec, ranks: Ranks | None = None) -> None:
-        """`ranks`: those that load the model together; None: this process alone.
+        """`ranks`: the ranks that load the model together; None: only this process.
 
         Raises JobError for LoRA targets that the base does not have, for too little memory, and for a base that cannot
         be sharded; BaseModelError.
@@ -55,13 +55,13 @@ class TrainedModel:
 
     @property
     def separate_rows(self) -> RowReason | None:
-        """Why every example has a row of its own; None where examples are packed."""
+        """The reason for separate rows; None if examples are packed."""
         reason: RowReason | None = self.module.luthier_separate_rows
         return reason
 
     @property
     def short_tokens(self) -> int | None:
-        """With LongRoPE, the length above which an example shares no row with shorter ones."""
+        """With LongRoPE, the length above which an example does not share a row with shorter ones."""
         return short_tokens(self.config)
 
     @property
@@ -71,7 +71,7 @@ class TrainedModel:
 
     @property
     def activation_dtype(self) -> torch.dtype:
-        """The dtype that activations take at most, for estimates of memory."""
+        """The largest dtype of activations, for memory estimates."""
         return torch.float32 if self._spec.tuning == "full" else self.compute.dtype
 
     def step_bytes(self) -> int:
@@ -79,7 +79,8 @@ class TrainedModel:
         return full_finetune.step_bytes(self.module) if self._spec.tuning == "full" else 0
 
     def enable_gradient_checkpointing(self) -> None:
-        """Layers keep their inputs alone and recompute their activations: slower, in a fraction of the memory."""
+        """Let layers save only their inputs and recompute their activations, which is slower but needs a fraction of
+        the memory."""
         fused = self.module.luthier_fused
         if fused is not None:
             fused.gradient_checkpointing = True
@@ -87,11 +88,12 @@ class TrainedModel:
             base_of(self.module).gradient_checkpointing_enable({"use_reentrant": False})
             for layer in self.module.modules():
                 if isinstance(layer, GradientCheckpointingLayer):
-                    layer.training = True  # else it keeps its activations; what is inside stays without dropout
+                    layer.training = True  # otherwise it keeps its activations; its submodules stay without dropout
 
     @contextmanager
     def without_adapter(self) -> Iterator[bool]:
-        """The base model's outputs meanwhile; False, and no change, where all weights are trained."""
+        """Within the block, the model gives the base model's outputs; yields False, without a change, with full
+        fine-tuning."""
         if not isinstance(self.module, PeftModel):
             yield False
             return
@@ -111,7 +113,7 @@ class TrainedModel:
         return ShardedBase(processes=rank_of_environment().ranks, local=local, weights=weights)
 
     def write(self, folder: Path) -> None:
-        """Weights and config: an adapter in PEFT's form, or a complete model with its tokenizer."""
+        """Write weights and config: an adapter in PEFT's format, or a complete model with its tokenizer."""
         if self._spec.tuning == "full":
             full_finetune.write(self.module, Path(self._spec.base), folder, self.compute.dtype)
         else:
@@ -121,8 +123,8 @@ class TrainedModel:
 def load_model(spec: JobSpec, compute: ComputeDevice, ranks: Ranks | None = None) -> Any:
     """The base on its device, with a LoRA adapter or with all weights trainable.
 
-    It is in evaluation mode, in which it is served: a base's dropout and jitter are off. `ranks` as in `TrainedModel`.
-    Raises JobError for LoRA targets that the base does not have; BaseModelError.
+    It is in evaluation mode, as in serving: a base's dropout and jitter are off. `ranks` as in `TrainedModel`. Raises
+    JobError for LoRA targets that the base does not have; BaseModelError.
     """
     ranks = ranks or Ranks()
     reason = separate_rows(load_config(Path(spec.base)))
@@ -135,7 +137,7 @@ def load_model(spec: JobSpec, compute: ComputeDevice, ranks: Ranks | None = None
 
 
 def _load(spec: JobSpec, compute: ComputeDevice, reason: RowReason | None, ranks: Ranks) -> Any:
-    """`reason`: for separate rows, in which transformers chooses the attention that the base needs."""
+    """`reason`: the reason for separate rows, if any; transformers then chooses the attention that the base needs."""
     torch.manual_seed(spec.seed)
     full = spec.tuning == "full"
     attention = {} if reason else {"attn_implementation": NAME}

@@ -1,4 +1,4 @@
-"""Training objectives as functions of log-probabilities: the only difference between the training methods."""
+"""Training objectives as functions of log-probabilities, which are the only difference between training methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

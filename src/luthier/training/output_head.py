@@ -13,7 +13,8 @@ from luthier.training.packing.prefix_tree import separate
 from luthier.types.errors import BaseModelError
 
 _PROBE_TOKENS = 8
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2}  # of the largest logit; a missing factor is far more
+# Relative to the largest logit; a missing factor has a far greater effect
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 3e-2}
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,9 @@ class OutputHead:
 
     @classmethod
     def of(cls, base: Any) -> "OutputHead":
-        """The head that gives the logits of the model itself on some tokens, among those that its config may mean.
+        """Among the heads that the config may mean, the one that reproduces the model's own logits on some tokens.
 
-        Raises:
-            BaseModelError: None does.
+        Raises: BaseModelError: None of them does.
         """
         layer = base.get_output_embeddings()
         ids = torch.arange(_PROBE_TOKENS, device=layer.weight.device)[None] % base.config.vocab_size

@@ -1,8 +1,8 @@
 """Messages between a trainer and the worker that started it: JSON objects, one per line.
 
 The trainer writes events to standard output and to `events.jsonl` in the job folder; the worker writes commands to the
-trainer's standard input. Events carry codes, names and numbers; the worker renders the sentences that people read
-(`luthier.worker.job_messages`). The only text is an error's own message.
+trainer's standard input. Events carry codes, names and numbers; the worker renders the sentences for users
+(`luthier.worker.job_messages`). The only texts are error messages.
 
 Version 2. Trainers of version 1 wrote no `started` event, and sentences where later versions have codes. `metrics` and
 `checkpoint` are read as version 1 wrote them, so the events of a job that an earlier release began can be
@@ -20,7 +20,7 @@ from luthier.types.storage_faults import FaultKind
 
 VERSION = 2
 # Exit codes of a trainer, beside 0 and 1.
-MACHINE_FAULT = 74  # EX_IOERR: a fault of its machine, which may be transient
+MACHINE_FAULT = 74  # EX_IOERR: a fault of the machine, which may be transient
 STOPPED = 75  # EX_TEMPFAIL: it stopped on request, and its resume state is saved
 
 
@@ -115,14 +115,14 @@ class ShardedBase(_Message):
 
 
 class SeparateRows(_Message):
-    """Examples are neither packed nor share prefixes, because of what the base model has."""
+    """Examples are neither packed nor share prefixes, because of a feature of the base model."""
 
     type: Literal["separate_rows"] = "separate_rows"
     reason: RowReason
 
 
 class OwnTemplate(_Message):
-    """Luthier's own template took the place of the base model's, which loses something.
+    """Luthier's own template replaces that of the base model, which loses something.
 
     `functions`: that is a definition, a call or a result; otherwise messages themselves.
     """
@@ -169,7 +169,8 @@ class EarlyStopped(_Message):
 
 
 class BestEpoch(_Message):
-    """The fine-tuned model is that of an earlier step, whose full validation loss was lower than the last one's."""
+    """The fine-tuned model is that of an earlier step, whose full validation loss was lower than that of the last
+    step."""
 
     type: Literal["best_epoch"] = "best_epoch"
     step: int
@@ -180,8 +181,8 @@ class BestEpoch(_Message):
 class Metrics(_Message):
     """Of one optimizer step. Version 1 had neither `tokens` nor `gpu_bytes`.
 
-    `tokens`: that this run trained for the step; 0 where an earlier run trained it, and this one validated.
-    `gpu_bytes`: that the first process holds of its GPU; None without one.
+    `tokens`: tokens that this run trained for the step; 0 if an earlier run trained it and this one only validated.
+    `gpu_bytes`: GPU memory of the first process; None without a GPU.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -195,7 +196,7 @@ class Metrics(_Message):
 class Checkpoint(_Message):
     """A complete model folder, `checkpoints/FOLDER` in the job folder.
 
-    `final`: it becomes the fine-tuned model. Earlier trainers did not say so of that of the last step.
+    `final`: it becomes the fine-tuned model. Earlier trainers did not mark that of the last step.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -211,7 +212,7 @@ class Finished(_Message):
 
 
 class WaitingForNode(_Message):
-    """No node of the Ray cluster has had room for the trainer so far."""
+    """No node of the Ray cluster has had enough free resources for the trainer so far."""
 
     type: Literal["waiting_for_node"] = "waiting_for_node"
     cpus: int
@@ -234,7 +235,7 @@ class NodeLost(_Message):
 
 
 class DiskFault(_Message):
-    """The disk took nothing; the same command may succeed later. `message`: the system's own."""
+    """The disk could not be written; the same command may succeed later. `message`: the system's message."""
 
     type: Literal["disk_fault"] = "disk_fault"
     kind: FaultKind
@@ -242,7 +243,7 @@ class DiskFault(_Message):
 
 
 class Failed(_Message):
-    """The fields of a `JobError`; the message comes from the error, whichever room or library raised it."""
+    """The fields of a `JobError`; the message is that of the error."""
 
     type: Literal["failed"] = "failed"
     code: str
@@ -282,7 +283,7 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="t
 
 
 def parse_event(fields: Mapping[str, Any]) -> Event:
-    """Raises ValueError for what is no event of this version."""
+    """Parse an event. Raises ValueError if it is not an event of this version."""
     return _EVENT.validate_python(fields)
 
 
@@ -303,7 +304,7 @@ class Stop(_Message):
 
 
 def parse_command(line: bytes) -> Stop | None:
-    """None for a line that is no command of this version, which is ignored."""
+    """Parse a command; None for a line that is not a command of this version, which is ignored."""
     try:
         return Stop.model_validate_json(line)
     except ValidationError:

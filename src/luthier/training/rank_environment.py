@@ -1,4 +1,4 @@
-"""Starts the processes of a job beside the first, and says which one this is. Knows no torch.
+"""Starts the further processes of a job, and determines the place of this one. Does not use torch.
 
 The environment variables are those of torchrun, which can start them too, on several machines:
 
@@ -40,8 +40,8 @@ def rank_of_environment() -> RankPlace:
 def other_ranks(folder: Path, count: int, lost_exit_code: int) -> Iterator[None]:
     """Starts the ranks 1 to `count` - 1 on this machine, and makes this process rank 0.
 
-    They save nothing and are killed at the end. If one dies before, this process exits with `lost_exit_code`; if this
-    one dies, the end of their standard input tells them.
+    They save nothing and are killed at the end. If one of them dies before, this process exits with `lost_exit_code`;
+    if this one dies, they notice the end of their standard input.
     """
     with tempfile.TemporaryDirectory() as shared:
         os.environ[RENDEZVOUS] = f"file://{shared}/rendezvous"
@@ -70,7 +70,7 @@ def _set_place(place: RankPlace, environment: MutableMapping[str, str]) -> None:
 
 
 def _watch(process: "subprocess.Popen[bytes]", ending: threading.Event, lost_exit_code: int) -> None:
-    """A sum over ranks may wait for a dead process for hours."""
+    """Watch a process, since a sum over ranks may wait for hours for a dead one."""
     code = process.wait()
     if code not in (0, STOPPED) and not ending.wait(_GRACE_S):  # an error of all ranks ends this one by itself
         print(f"A process of this job has ended with {code}.", file=sys.stderr, flush=True)

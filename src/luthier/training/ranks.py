@@ -1,8 +1,8 @@
-"""The processes that train one job together, each a share of every step's examples (data parallelism).
+"""The processes that train one job together, each with a share of every step's examples (data parallelism).
 
 All hold the same weights and take the same steps: gradients, losses and counts are summed over the ranks before the
-weights change. So every rank makes the same decisions, and the first alone writes events, states and checkpoints.
-A sum is a collective operation: every rank takes part in it, in the same order.
+weights change. So every rank makes the same decisions, and only the first writes events, states and checkpoints. A sum
+is a collective operation: every rank takes part in it, in the same order.
 """
 
 import os
@@ -22,7 +22,7 @@ _TIMEOUT = timedelta(hours=2)  # the others wait while the first writes a checkp
 
 
 class LostRankError(OSError):
-    """Another process of the job has ended. The job goes on from its last state."""
+    """Another process of the job has ended. The job resumes from its last state."""
 
 
 class Ranks:
@@ -74,7 +74,7 @@ class Ranks:
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """The block runs on one rank after the other."""
+        """Run the block on one rank after the other."""
         for _ in range(self.rank):
             self.any(False)
         yield
@@ -83,7 +83,7 @@ class Ranks:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """The block runs on the first rank, and then on the others, which find what it wrote."""
+        """Run the block on the first rank and then on the others, which find its output."""
         if not self.is_first:
             self.any(False)
         yield
@@ -92,7 +92,7 @@ class Ranks:
 
 
 class DistributedRanks(Ranks):
-    """Of torch.distributed: NCCL between GPUs, Gloo between CPUs."""
+    """Ranks of torch.distributed: NCCL between GPUs, Gloo between CPUs."""
 
     def __init__(self, device: torch.device) -> None:
         """Waits for the other ranks."""
@@ -112,7 +112,7 @@ class DistributedRanks(Ranks):
 
 @contextmanager
 def lost_ranks_named() -> Iterator[None]:
-    """Raises LostRankError where a collective operation of the block fails, also one inside a forward pass."""
+    """Raises LostRankError if a collective operation of the block fails, also one inside a forward pass."""
     try:
         yield
     except RuntimeError as error:

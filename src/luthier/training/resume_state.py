@@ -21,7 +21,7 @@ from luthier.training.durable_files import flush, write_safetensors
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _PREFIX, _SUFFIX = "state-", ".safetensors"
 _SAVE_EVERY_S = 30.0
-_MIN_INTERVAL_PER_SAVE = 20  # a large state is saved less often: saving takes at most a twentieth of the time
+_MIN_INTERVAL_PER_SAVE = 20  # a large state is saved less often, so that saving takes at most a twentieth of the time
 
 
 @dataclass
@@ -74,14 +74,14 @@ class Progress:
 
 
 class DamagedStateError(Exception):
-    """A saved state is not what was written."""
+    """A saved state differs from what was written."""
 
 
 class ResumeState:
     """Saves and restores `progress`, the parameters and the optimizer of one job folder.
 
-    Each claim of the job has a file of its own, named by its fencing token, so that a trainer whose worker has lost the
-    job cannot replace what its successor has saved.
+    Each claim of the job has its own file, named after its fencing token, so that a trainer whose worker has lost the
+    job cannot replace the state of its successor.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ResumeState:
         return time.monotonic() - self._saved_at > self._interval_s
 
     def save(self) -> None:
-        """Replaces the file in one rename. Steps in it never run again, so their events are flushed first."""
+        """Replace the file in one rename. Steps in it never run again, so their events are flushed first."""
         started = time.monotonic()
         if self._events.exists():
             flush(self._events)
@@ -135,7 +135,7 @@ class ResumeState:
             yield int(token) if token.isdecimal() else -1, path
 
     def restore(self) -> bool:
-        """Restores the state of the newest claim; False when there is none.
+        """Restore the state of the newest claim; False if there is none.
 
         Raises DamagedStateError, before anything is restored.
 

@@ -1,4 +1,4 @@
-"""Builds the trainer of a job folder, and reports what it was built from."""
+"""Builds the trainer of a job folder, and reports its components."""
 
 import os
 from pathlib import Path
@@ -33,9 +33,9 @@ from luthier.training.training_data import TrainingData
 
 
 def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = None) -> Trainer:
-    """Loads data and model, and restores the resume state. `ranks` None: those of the environment.
+    """Load data and model, and restore the resume state. `ranks` None: those of the environment.
 
-    Raises JobError for what the caller can correct, Stopped when `stop` is set while reference log-probabilities are
+    Raises JobError for problems that the user can fix; Stopped if `stop` is set while reference log-probabilities are
     computed.
     """
     spec = JobSpec.read(folder)
@@ -78,7 +78,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
 
 
 def _renderer(folder: Path, spec: JobSpec) -> Renderer:
-    """With the template of the adapter from which the job continues, if it does."""
+    """The renderer, with the template of the adapter that the job continues from, if any."""
     if spec.parent:
         return Renderer(Path(spec.base), Path(spec.parent) / "chat_template.jinja")
     files = [path for path in (folder / TRAIN, folder / VALID) if path.exists()]
@@ -123,7 +123,7 @@ def _report_data(
 
 
 def _report_template(renderer: Renderer, metadata: AdapterMetadata, emit: Emit) -> None:
-    """Says that the base's own template was replaced, unless only functions do not fit it and the data has none."""
+    """Report that the base's own template was replaced, unless it only lacks functions and the data has none."""
     lost = set(renderer.choice.lost)
     functions = lost <= FUNCTION_LOSSES
     if lost and (metadata.call_form or not functions):
@@ -196,7 +196,7 @@ def _model_folders(
 
 
 def _adapter_metadata(folder: Path, spec: JobSpec) -> AdapterMetadata:
-    """Call form and tool definitions of the training file; what it leaves open is inherited.
+    """Call format and tool definitions of the training file; missing ones are inherited.
 
     The job folder holds the survey of a file that was validated. The parent is an adapter, or a base model that was
     itself fully fine-tuned.

@@ -1,8 +1,8 @@
-"""FSDP2: the base's layers in parts, one on each rank, for a base that is larger than a device.
+"""FSDP2: the base's layers are sharded over the ranks, for a base that is larger than a device.
 
-Of every frozen weight of a layer, a rank keeps its part. A layer gathers the others' parts before it computes, forward
-and backward, and drops them afterwards. So a forward pass is a collective operation: all ranks take as many, in the
-same order. Embeddings, output layer and adapter are whole on each rank; the adapter's gradients are summed as without
+A rank keeps its part of every frozen weight of a layer. A layer gathers the other parts before its forward and backward
+pass, and drops them afterwards. So a forward pass is a collective operation: all ranks do the same number, in the same
+order. Embeddings, output layer and adapter are complete on each rank; the adapter's gradients are summed as without
 FSDP2. Only transformers' own layers gather, since FSDP2 sees calls of modules, and not the fused layers.
 """
 
@@ -47,7 +47,7 @@ def require_support(spec: JobSpec, ranks: Ranks) -> None:
 
 
 def require_memory(spec: JobSpec, compute: ComputeDevice, ranks: Ranks) -> None:
-    """Raises JobError, on all ranks, for a frozen base that does not fit into the memory that each has free now."""
+    """Raises JobError on all ranks if the frozen base does not fit into the free memory of each."""
     folder = Path(spec.base)
     parameters, in_layers = count_parameters(folder), count_layer_parameters(folder) if spec.shard_base else 0
     needed = compute.dtype.itemsize * (parameters - in_layers + in_layers // ranks.count)
@@ -69,12 +69,12 @@ def require_memory(spec: JobSpec, compute: ComputeDevice, ranks: Ranks) -> None:
 
 
 def device_mesh(compute: ComputeDevice, ranks: Ranks) -> DeviceMesh:
-    """All ranks take part in making it."""
+    """The device mesh; all ranks must call this."""
     return init_device_mesh(compute.device.type, (ranks.count,))
 
 
 def shard(model: PeftModel, mesh: DeviceMesh, device: torch.device) -> PeftModel:
-    """The model, on the CPU before, with this rank's part of its layers on `device`, where they go one by one.
+    """Move this rank's part of the layers, one by one, from the CPU to `device`.
 
     Raises JobError for a model without layers.
     """
@@ -95,7 +95,8 @@ def shard(model: PeftModel, mesh: DeviceMesh, device: torch.device) -> PeftModel
 
 
 def _whole_parameters(model: PeftModel, layers: Sequence[torch.nn.Module]) -> set[torch.nn.Parameter]:
-    """Those that are trained, that are outside of layers, or that several places use; and scalars.
+    """The parameters that are not sharded: trained ones, those outside of layers or used in several places, and
+    scalars.
 
     The others are referred to by their layers alone, so that each layer's memory is free once it is sharded.
     """
@@ -117,7 +118,7 @@ def _outermost_layers(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def frozen_weights(model: Any) -> tuple[int, int]:
-    """(How many this rank holds, how many there are)."""
+    """(Number of weights on this rank, number of all weights)."""
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     local = sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in frozen)
     return local, sum(parameter.numel() for parameter in frozen)

@@ -1,8 +1,8 @@
 """`python -m luthier.training.throughput BASE`: training throughput of this machine, measured on a synthetic job.
 
-Examples of some 120 tokens go through the trainer as any job does; the first step, which allocates memory and chooses
-kernels, is not counted. Prints one JSON object. Real data differs: examples with long shared prefixes train faster
-than this, very long ones more slowly.
+Examples of about 120 tokens are trained as in any job; the first step, which allocates memory and chooses kernels, is
+not counted. Prints one JSON object. Real data differs: examples with long shared prefixes train faster than this, very
+long ones more slowly.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from luthier.training.job_spec import JobSpec
 
 _EXAMPLES, _BATCH_SIZE, _WORDS = 64, 2, 24
 _ENOUGH_STEPS, _ENOUGH_S = 5, 8.0
-_TOO_LONG_S = 45.0  # then one step has to do
+_TOO_LONG_S = 45.0  # then one step must suffice
 
 
 class _Stopwatch:

@@ -11,18 +11,18 @@ _MIN_TOKENS = 256
 
 
 def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
-    """As many as keep their activations in a quarter of the memory that is free beside `reserved_bytes`."""
+    """The number of tokens whose activations take a quarter of the free memory after `reserved_bytes`."""
     tokens = (free_bytes(device) - reserved_bytes) // 4 // bytes_per_token(config, dtype)
     return int(min(max(tokens, _MIN_TOKENS), DEVICES[device.type].micro_batch_tokens))
 
 
 def exceeds_memory(tokens: int, config: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the activations of so many tokens take more than half of the free memory."""
+    """Whether the activations of this many tokens take more than half of the free memory."""
     return tokens * bytes_per_token(config, dtype) > free_bytes(device) // 2
 
 
 def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
-    """About what a layer keeps per token (its input, heads, and the activation function's input), times the layers.
+    """Approximate bytes that all layers save per token (input, heads, and the activation function's input).
 
     Doubled: transformers' own layers keep about twice as much as those in `luthier.training.lora.fused_decoder`.
     """
@@ -32,6 +32,6 @@ def bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is available now, of the GPU or of the machine, which the ranks on it share."""
+    """Free memory of the GPU, or of the machine divided by its ranks."""
     free = DEVICES[device.type].free_bytes()
     return free // rank_of_environment().local_ranks if device.type == "cpu" else free

@@ -1,4 +1,4 @@
-"""Attention over packed rows: many examples in one row, each attending only to itself and to prefixes that it shares.
+"""Attention over packed rows: many examples in one row, each attending only to itself and to its shared prefixes.
 
 The attention of a token consists of parts: its own segment, and each ancestor segment. A part yields an output and the
 logsumexp of its scores, by which the parts are weighted; that is exact. The backward pass needs the logsumexp of all
@@ -186,7 +186,7 @@ def _compiled_backward(
 
 
 def _with_adjacent_heads(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """q, k, v [T, ., K] with the heads of a token adjacent in memory, and one token stride for k and v."""
+    """q, k, v [T, ., K] with the heads of a token adjacent in memory, and the same token stride for k and v."""
     q, k, v = tensors
     if all(t.stride(1) == t.shape[2] for t in tensors) and k.stride(0) == v.stride(0):
         return tensors

@@ -58,7 +58,7 @@ def attend_plainly(
     causal: bool,
     hidden: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `attend_part`, in operations that every device has; scores are float32."""
+    """Like `attend_part`, in operations that every device supports; scores are float32."""
     k, v = (tensor.repeat_interleave(q.shape[2] // k.shape[2], 2) for tensor in (k, v))
     q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
     scores = q.float() @ k.float().transpose(-1, -2) * scale

@@ -22,7 +22,7 @@ _cache_folder = DEFAULT_CACHE
 
 
 def use_cache(folder: Path) -> None:
-    """Sets the cache folder that this process compiles into; before the first kernel runs."""
+    """Set the cache folder for kernels compiled by this process; call before the first kernel runs."""
     global _cache_folder
     if folder != _cache_folder:
         _cache_folder = folder
@@ -31,7 +31,8 @@ def use_cache(folder: Path) -> None:
 
 
 def supports(*tensors: torch.Tensor) -> bool:
-    """Whether the kernels take these tensors: on the CPU, of one dtype, bfloat16 or float32, with contiguous rows."""
+    """Whether the kernels support these tensors: on the CPU, of one dtype, bfloat16 or float32, with contiguous
+    rows."""
     first = tensors[0]
     return (
         first.device.type == "cpu"
@@ -42,7 +43,7 @@ def supports(*tensors: torch.Tensor) -> bool:
 
 
 def supports_amx(*matrices: torch.Tensor) -> bool:
-    """Whether the AMX kernels take these matrices; their row counts need not be multiples of AMX_MULTIPLE."""
+    """Whether the AMX kernels support these matrices; their row counts need not be multiples of AMX_MULTIPLE."""
     return (
         supports(*matrices)
         and matrices[0].dtype == torch.bfloat16
@@ -60,7 +61,7 @@ def call(name: str, like: torch.Tensor, *arguments: torch.Tensor | int | float) 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """None without a C++ compiler that has OpenMP."""
+    """The compiled library; None without a C++ compiler with OpenMP."""
     return native.load_library(_cache_folder, *_SOURCES)
 
 

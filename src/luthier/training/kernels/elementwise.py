@@ -65,7 +65,7 @@ def rms_norm_backward(
 
 
 class Activation(Enum):
-    """Of the gate of a gated MLP."""
+    """The activation function of the gate of a gated MLP."""
 
     SILU = "silu"
     GELU = "gelu"
@@ -150,6 +150,6 @@ def log_softmax_at(logits: torch.Tensor, targets: torch.Tensor, rows_at_once: in
 
 
 def _row_blocks(count: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """The tensors, `count` rows of each at a time."""
+    """Iterate over the tensors, `count` rows of each at a time."""
     for start in range(0, len(tensors[0]), count):
         yield tuple(tensor[start : start + count] for tensor in tensors)

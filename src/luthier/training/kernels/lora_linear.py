@@ -2,7 +2,7 @@
 
 T tokens, D inputs, O outputs, R the adapters' rank in all. `weight` [O, D + R]: the base weights, and beside them the
 adapters' B; it multiplies x and A x in one product, which is rounded once. `a` [R, D]: the adapters' A. The AMX kernels
-never lay x and A x side by side in memory; elsewhere x is written where there is room for A x beside it.
+never store x and A x side by side in memory; elsewhere x is written with space for A x beside it.
 """
 
 import torch

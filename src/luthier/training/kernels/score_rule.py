@@ -1,4 +1,4 @@
-"""How attention scores are computed from queries and keys."""
+"""The rule by which attention scores are computed from queries and keys."""
 
 from typing import NamedTuple
 

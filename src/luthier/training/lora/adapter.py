@@ -19,7 +19,7 @@ from luthier.weights import ALL_LINEAR, lora_targets
 
 
 def attach(base: Any, spec: JobSpec) -> Any:
-    """The base with a new adapter on the layers that the job names, or with the parent's to continue from.
+    """The base with a new adapter on the job's target layers, or with the parent's adapter to continue from.
 
     Raises JobError for layers that the base does not have.
     """
@@ -34,10 +34,10 @@ def attach(base: Any, spec: JobSpec) -> Any:
 
 
 def adapted_layers(config: Any, targets: str | list[str]) -> str | list[str]:
-    """`targets` as PEFT takes it; of a mixture of experts the layers that every token goes through.
+    """`targets` in PEFT's format; for a mixture of experts, the layers that every token passes through.
 
-    PEFT would adapt routers and experts as well, with factors for each expert, which no engine serves in batches.
-    Raises JobError where `targets` names such layers.
+    PEFT would also adapt routers and experts, with factors for each expert, which no engine serves in batches. Raises
+    JobError if `targets` names such layers.
     """
     decoder = DecoderSpec.from_config(config)
     if isinstance(decoder, Unsupported) or decoder.experts is None:
@@ -72,7 +72,7 @@ def _refused_layers(base: Any, config: LoraConfig) -> list[str]:
 
 def write(model: Any, base_name: str, folder: Path) -> None:
     """adapter_model.safetensors and adapter_config.json, as PEFT writes them."""
-    # Left to itself, PEFT would ask a model hub whether the base's vocabulary has changed.
+    # By default, PEFT would ask a model hub whether the base's vocabulary has changed.
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in state.items()}
     write_safetensors(tensors, folder / "adapter_model.safetensors", {"format": "pt"})

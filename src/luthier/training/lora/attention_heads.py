@@ -16,7 +16,7 @@ class AttentionHeads:
     """H query heads of width K and G key/value heads of one layer."""
 
     def __init__(self, module: Any, index: int, spec: DecoderSpec, *, is_frozen: bool = True) -> None:
-        """`module`: the attention of layer `index` in transformers; without `is_frozen`, QK-norm is left to others."""
+        """`module`: the attention of layer `index` in transformers; without `is_frozen`, QK-norm is done elsewhere."""
         self._count, self._kv_heads, self._width = spec.heads, spec.kv_heads, spec.head_dim
         self.rule = ScoreRule(spec.attention_scale, spec.windows[index], spec.attention_softcap)
         self._per_head = Feature.QK_NORM in spec.features
@@ -34,7 +34,7 @@ class AttentionHeads:
         return qkv.view(len(qkv), -1, self._width)
 
     def normalize(self, qkv: torch.Tensor) -> list[torch.Tensor]:
-        """Normalizes queries and keys of [T, H + 2 G, K] in place; returns what `normalize_backward` needs."""
+        """Normalize queries and keys of [T, H + 2 G, K] in place; returns the tensors for `normalize_backward`."""
         saved = []
         for norm, heads in zip(self._norms, self.split(qkv), strict=False):
             raw = self._rows(heads).clone()

@@ -1,7 +1,7 @@
 """The layers of `fused_decoder` for full fine-tuning, where every weight has a gradient.
 
 Weights are float32 and are rounded for each product, as autocast does. Projections of the same input are one matrix
-product; norms, gates and attention keep what their gradients need and nothing else.
+product; norms, gates and attention save only what their gradients need.
 """
 
 import logging
@@ -24,9 +24,9 @@ _log = logging.getLogger(__name__)
 
 
 def write_out(model: Any, dtype: torch.dtype) -> FusedDecoder | None:
-    """The written-out path of a causal language model; None, with the reason in the log, where there is none.
+    """The fused path of a causal language model; None, with the reason in the log, if it is not supported.
 
-    `dtype`: of matrix products and attention; what layers add up is float32.
+    `dtype`: of matrix products and attention; the residual stream is float32.
     """
     spec = DecoderSpec.from_config(model.config)
     reason = BACKEND.refusal(spec)
@@ -46,7 +46,7 @@ class _Norm:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """[..., D] -> [..., D], where D is the width of the norm."""
-        rows = x.reshape(-1, len(self._module.weight)).contiguous()  # kernels read one row behind the other
+        rows = x.reshape(-1, len(self._module.weight)).contiguous()  # kernels expect contiguous rows
         weight = self._module.weight + self._offset
         return _RmsNorm.apply(rows, weight, self._eps).view(x.shape)  # type: ignore[no-any-return, no-untyped-call]
 

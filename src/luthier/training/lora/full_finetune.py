@@ -20,11 +20,11 @@ from luthier.weights import TOKENIZER_FILES, count_parameters
 
 _WEIGHT_BYTES = 4
 _STEP_BYTES = 4 + 8 + 2  # per weight: gradient, moments, and the copy in bfloat16
-_MIN_TOKENS = 512  # whose activations must fit beside them
+_MIN_TOKENS = 512  # tokens whose activations must fit in addition
 
 
 def require_memory(base: Path, config: Any, device: torch.device) -> None:
-    """Raises JobError when training all weights would not fit into the memory that is free now."""
+    """Raises JobError if training all weights does not fit into the free memory."""
     weights = count_parameters(base)
     activations = _MIN_TOKENS * token_budget.bytes_per_token(config, torch.float32)
     needed, free = weights * (_WEIGHT_BYTES + _STEP_BYTES) + activations, token_budget.free_bytes(device)
@@ -50,7 +50,7 @@ def prepare(base: Any, parent: str | None) -> Any:
 
 
 def write(model: Any, base: Path, folder: Path, dtype: torch.dtype) -> None:
-    """Weights and config as transformers writes them, and the tokenizer of `base`."""
+    """Write weights and config in transformers' format, and the tokenizer of `base`."""
     own = {name for name, _ in model.named_parameters()}  # tied weights once
     tied = {name for name, _ in model.named_parameters(remove_duplicate=False)} - own
     tensors = {

@@ -1,8 +1,8 @@
 """The fused training path: attention-only decoders with LoRA, in steps with hand-written gradients.
 
-Computes what transformers and PEFT compute with the same weights, faster: projections of the same input are one
-matrix product, LoRA's B is further columns of it, activations that are cheap to recompute are not saved, and frozen
-weights have no gradients. `fuse` decides whether a model takes this path; others train through transformers.
+Computes what transformers and PEFT compute with the same weights, faster: projections of the same input are one matrix
+product, LoRA's B is further columns of it, activations that are cheap to recompute are not saved, and frozen weights
+have no gradients. `fuse` decides whether a model uses this path; others train through transformers.
 """
 
 import logging
@@ -88,7 +88,7 @@ Layer = Callable[[torch.Tensor, Angles | None, Layout], torch.Tensor]
 
 
 class FusedDecoder:
-    """A decoder of fused layers; `hidden` is what `model.model(...)` of transformers gives at some tokens."""
+    """A decoder of fused layers; `hidden` computes the output of transformers' `model.model(...)` at some tokens."""
 
     def __init__(self, body: Any, spec: DecoderSpec, layers: Sequence[Layer], dtype: torch.dtype) -> None:
         """`body`: the decoder in transformers; `dtype`: of activations."""
@@ -129,7 +129,7 @@ def fuse(model: Any) -> FusedDecoder | None:
 
 
 def _refused_layer(base: Any, spec: DecoderSpec) -> str | None:
-    """Why an adapter on one of the layers keeps the model from the fused path, if so."""
+    """The reason why an adapter on one of the layers rules out the fused path, if any."""
     for layer in base.model.layers:
         for name in chain(*linear_names(spec).values()):
             linear = layer.get_submodule(name)

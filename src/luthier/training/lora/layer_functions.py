@@ -37,7 +37,8 @@ class FrozenNorm:
 
 
 def normed_linear(x: torch.Tensor, norm: FrozenNorm | None, linear: FusedLinear) -> tuple[torch.Tensor, torch.Tensor]:
-    """x [T, D] -> (linear(norm(x)) [T, O], x). Whoever adds to x uses this x: its gradient is added on the way."""
+    """x [T, D] -> (linear(norm(x)) [T, O], x). A residual sum must use the returned x, so that its gradient is added
+    in the same step."""
     return _NormedLinear.apply(x, norm, linear, *linear.parameters)  # type: ignore[no-any-return, no-untyped-call]
 
 

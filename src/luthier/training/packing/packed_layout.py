@@ -65,12 +65,12 @@ class Layout:
     def __init__(self, forest: Forest, device: torch.device) -> None:
         segments = forest.segments
         positions = [torch.arange(segment.position, segment.position + segment.length) for segment in segments]
-        # Blocks are laid out on the CPU: how many keys one has would be waited for on a GPU.
+        # Blocks are computed on the CPU, since the number of keys of a block would require waiting for a GPU.
         self._positions = torch.cat(positions)
         self.positions = self._positions.to(device)
         self.longest = max(segment.position + segment.length for segment in segments)
         self.segments = torch.tensor([(s.start, s.stop, s.end, parent) for s, parent in _with_parents(segments)])
-        # Of each token, where the descendants of its segment end.
+        # For each token, the end of its segment's descendants.
         self._ends = torch.cat([torch.full((segment.length,), segment.end) for segment in segments])
         self._blocks = dict[int | None, list[QueryBlock]]()
         self.groups = [SegmentGroup(members, device) for members in _by_length(segments)]

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-# A further segment costs a few more calls in each layer, about as much as this many tokens.
+# An additional segment costs a few more calls in each layer, about as much as this many tokens.
 _MIN_SAVED_TOKENS = 32
 
 Ids = Sequence[int] | np.ndarray
@@ -61,7 +61,7 @@ def separate(examples: Sequence[Ids]) -> Forest:
 
 
 def shared(examples: Sequence[Ids]) -> Forest:
-    """Common prefixes are in the row once, wherever that saves more than it costs."""
+    """A row with common prefixes only once, wherever that saves more than it costs."""
     return _ForestBuilder(examples).build(share=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether examples of a packed row change each other's log-probabilities, tried on a model itself."""
+"""Tests on a model whether examples of a packed row change each other's log-probabilities."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from luthier.training.dataset import TokenSequence
 from luthier.training.logprobs import log_probabilities, pack
 
 _PREFIX_TOKENS, _ANSWER_TOKENS = 40, 8
-_ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # nats; experts are rounded by how many tokens they share
+# Nats; the rounding of experts depends on the number of tokens that share them
+_ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 
 @torch.no_grad()
 def leaks(model: Any, vocabulary: int) -> bool:
-    """Whether an example's log-probabilities depend on its neighbour, in rows that share a prefix and that do not.
+    """Whether an example's log-probabilities depend on its neighbour, in rows with and without a shared prefix.
 
     `model`: as `luthier.training.model.load_model` returns it.
     """
