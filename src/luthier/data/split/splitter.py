@@ -16,20 +16,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from luthier.data.check.quality.batch import Batch
+from luthier.data.check.quality.batches import Batches
 from luthier.data.check.quality.near_duplicates import Rows, fingerprints, related
 from luthier.data.check.quality.shared_text import SharedText
 from luthier.data.check.structure import check_example
 from luthier.data.examples.example import kind_of
 from luthier.data.examples.preferences import to_preference
 from luthier.data.findings import printable
-from luthier.data.jsonl.reader import parse_line, read_lines
+from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
+from luthier.data.jsonl.fast_validator import find_runs
+from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, read_lines, split_lines
 from luthier.data.split.stratified_groups import assign, connected_components
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
 STRATIFIERS = ("auto", "label", "function", "system", "none")
-_BATCH_SIZE = 1024
 _MAX_LABEL_LENGTH = 40  # characters
+_ANSWER_CHARACTERS = 100  # that are kept of an answer: more than a label has, and than are printed
 _MAX_CLASSES = 50  # distinct labels or system prompts; more are texts, not classes
 
 _UNREADABLE = frozenset(
@@ -147,7 +150,7 @@ def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
 
 
 class _Features(NamedTuple):
-    """What one example can be stratified by."""
+    """What one example can be stratified by. `answer`: its beginning, longer than a label is or is printed."""
 
     answer: str
     calls: tuple[str, ...]
@@ -169,30 +172,62 @@ class _Columns(NamedTuple):
 def _read(
     path: Path, by: str, on_progress: Callable[[int], None] | None = None, shared: SharedText | None = None
 ) -> _Columns:
-    values: list[Any] = []
-    parts: list[Rows] = []
-    features: list[_Features] = []
-    batch = Batch()
-
-    def flush(batch: Batch) -> Batch:
-        nonlocal shared
-        shared = SharedText(batch.user_texts) if shared is None else shared
-        parts.append(fingerprints(batch, shared))
-        prompts = ("\n".join(texts) for texts in batch.system_prompts)
-        features.extend(map(_Features, batch.last_answers, batch.called_functions, prompts))
-        return Batch()
-
-    for number, line in enumerate(read_lines(path), 1):
-        value = parse_line(line)
-        if by not in STRATIFIERS:
-            values.append(_value_at(value, by))
-        batch.add(line.number, number, _comparable(value))
-        if len(batch) == _BATCH_SIZE:
-            batch = flush(batch)
+    reader = _Reader(by, shared)
+    for block in read_blocks(path):
+        for run in find_runs(block.lines):
+            lines = block.lines[run.start : run.end]
+            if run.is_valid and by in STRATIFIERS:
+                reader.add_chats(parse_columns(bytes(lines)))
+                continue
+            for raw in split_lines(lines):
+                reader.add_line(raw.removesuffix(b"\r"), block)
         if on_progress:
-            on_progress(line.end_bytes)
-    flush(batch)
-    return _Columns(values, np.concatenate(parts), features, shared or SharedText())
+            on_progress(block.end_bytes)
+    return reader.columns()
+
+
+class _Reader:
+    """Collects the columns of one file, line by line or many lines at once."""
+
+    def __init__(self, by: str, shared: SharedText | None) -> None:
+        self._by, self._shared = by, shared
+        self._batches = Batches()
+        self._line_number = self._examples = 0
+        self._values: list[Any] = []
+        self._parts: list[Rows] = []
+        self._features: list[_Features] = []
+        self._prompts: dict[str, str] = {}  # each once, however many examples have it
+
+    def add_chats(self, chats: ChatColumns) -> None:
+        for batch in self._batches.extend(self._line_number + 1, self._examples + 1, chats):
+            self._add_batch(batch)
+        self._line_number += len(chats)
+        self._examples += len(chats)
+
+    def add_line(self, raw: bytes, block: Block) -> None:
+        """A line of the block, perhaps a blank one. Raises FindingError."""
+        self._line_number += 1
+        if not raw or raw.isspace():
+            return
+        self._examples += 1
+        value = parse_line(Line(self._line_number, raw, block.end_bytes, block.is_truncated))
+        if self._by not in STRATIFIERS:
+            self._values.append(_value_at(value, self._by))
+        for batch in self._batches.add(self._line_number, self._examples, _comparable(value)):
+            self._add_batch(batch)
+
+    def columns(self) -> _Columns:
+        self._add_batch(self._batches.rest())
+        return _Columns(self._values, np.concatenate(self._parts), self._features, self._shared or SharedText())
+
+    def _add_batch(self, batch: Batch) -> None:
+        if self._shared is None:
+            self._shared = SharedText(batch.user_texts)
+        self._parts.append(fingerprints(batch, self._shared))
+        answers = (answer[:_ANSWER_CHARACTERS] for answer in batch.last_answers)
+        joined = ("\n".join(texts) for texts in batch.system_prompts)
+        prompts = (self._prompts.setdefault(prompt, prompt) for prompt in joined)
+        self._features.extend(map(_Features, answers, batch.called_functions, prompts))
 
 
 def _comparable(value: Any) -> dict[str, Any]:
