@@ -117,7 +117,7 @@ def test_what_cannot_be_split_is_refused_and_leaves_nothing(tmp_path: Path) -> N
     with pytest.raises(LuthierError, match="line 2"):
         split(tmp_path, line(1) + b"\n{\n", 0.2)
     for shares in ((1.0,), (0.0,), (0.6, 0.5)):
-        with pytest.raises(LuthierError, match="above 0"):
+        with pytest.raises(LuthierError, match="greater than 0"):
             split(tmp_path, line(1), *shares)
     path = tmp_path / "all.jsonl"
     before = path.read_bytes()
