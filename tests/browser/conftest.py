@@ -11,9 +11,10 @@ from dashboard_jobs import EXAMPLES, INJECTED, create_job, jsonl, until_over
 from openai import OpenAI
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from seeded_jobs import SeededJobs, seed
+from threaded_server import in_thread, threaded_server
 
 from luthier.runtime import LuthierServer
-from through_api import client_of, running_server
+from through_api import client_of
 
 PATIENCE_MS = 180_000  # on a busy machine; a test that passes never waits so long
 expect.set_options(timeout=PATIENCE_MS)
@@ -38,7 +39,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def dashboard(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LuthierServer]:
     """A server with a worker, on the tiny base, which trains in float32: what it exports is held to that."""
-    with running_server(tmp_path_factory.mktemp("dashboard"), tiny_base, precision="float32") as running:
+    with threaded_server(tmp_path_factory.mktemp("dashboard"), tiny_base, precision="float32") as running:
         yield running
 
 
@@ -69,8 +70,8 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 def seeded(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LuthierServer, SeededJobs]]:
     """A server without a worker, and jobs as if they had been trained."""
     data = tmp_path_factory.mktemp("seeded")
-    with running_server(data, tiny_base, worker=False) as running:
-        yield running, seed(data, tiny_base)
+    with threaded_server(data, tiny_base, worker=False) as running:
+        yield running, in_thread(seed, data, tiny_base)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from browser_visit import Visit
 from dashboard_jobs import EXAMPLES, create_job, jsonl, until_over
 from openai import OpenAI
 from playwright.sync_api import BrowserContext, Page, expect
-
-from through_api import running_server
+from threaded_server import threaded_server
 
 pytestmark = pytest.mark.browser
 
@@ -182,7 +181,7 @@ def test_the_keyboard_is_enough(visit: Visit, finished: str) -> None:
 def test_a_key_is_asked_for_and_forgotten_with_the_tab(
     context: BrowserContext, tiny_base: Path, tmp_path: Path
 ) -> None:
-    with running_server(tmp_path, tiny_base, api_keys="sk-secret-of-the-operator") as keyed:
+    with threaded_server(tmp_path, tiny_base, api_keys="sk-secret-of-the-operator") as keyed:
         page = context.new_page()
         page.goto(keyed.endpoint.base_url.removesuffix("/v1"))
         page.get_by_label("API key").fill("sk-wrong")

@@ -14,9 +14,10 @@ from dashboard_jobs import INJECTED
 from openai import OpenAI
 from playwright.sync_api import BrowserContext, Dialog, Page, expect
 from seeded_jobs import BEST_STEP, MODEL, SeededJobs
+from threaded_server import threaded_server
 
 from luthier.runtime import LuthierServer
-from through_api import client_of, running_server
+from through_api import client_of
 
 pytestmark = pytest.mark.browser
 
@@ -169,7 +170,7 @@ def test_evals_with_their_runs(managed: Visit, seeded: tuple[LuthierServer, Seed
 
 
 def test_keys_are_made_and_end_on_the_settings_page(context: BrowserContext, tiny_base: Path, tmp_path: Path) -> None:
-    with running_server(tmp_path, tiny_base, api_keys="sk-secret-of-the-operator", worker=False) as keyed:
+    with threaded_server(tmp_path, tiny_base, api_keys="sk-secret-of-the-operator", worker=False) as keyed:
         page = context.new_page()
         page.goto(f"{keyed.endpoint.base_url.removesuffix('/v1')}/#/settings")
         page.get_by_label("API key").fill("sk-secret-of-the-operator")
@@ -194,7 +195,7 @@ def test_keys_are_made_and_end_on_the_settings_page(context: BrowserContext, tin
 def test_the_first_key_opens_the_server_that_it_closes(
     context: BrowserContext, tiny_base: Path, tmp_path: Path
 ) -> None:
-    with running_server(tmp_path, tiny_base, worker=False) as server:
+    with threaded_server(tmp_path, tiny_base, worker=False) as server:
         page = context.new_page()
         page.goto(f"{server.endpoint.base_url.removesuffix('/v1')}/#/settings")
         keys = page.locator("section", has=page.get_by_role("heading", name="Keys and projects"))
