@@ -93,7 +93,10 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
 
 
 class ScriptedEngine:
-    """Generates `texts` in turn, byte by byte; with `endless` it repeats the last byte until cancelled."""
+    """Generates `texts` in turn, byte by byte; with `endless` it repeats the last byte until cancelled.
+
+    After each byte it waits `pause_s`, and for `may_go_on`, which is set unless a test clears it.
+    """
 
     context_tokens = 4096
     idle, eight_bits = True, False
@@ -105,6 +108,8 @@ class ScriptedEngine:
         self.prompts: list[str] = []
         self.grammar: str | None = None  # of the newest request
         self.under_way, self.lock = 0, threading.Lock()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def say(self, *texts: str, endless: bool = False, pause_s: float = 0.0) -> None:
         self.texts, self.endless, self.pause_s = list(texts), endless, pause_s
@@ -150,6 +155,7 @@ class _Script:
                 break
             yield Token(token, -1.0, ((token, -1.0),))
             time.sleep(self._engine.pause_s)
+            self._engine.may_go_on.wait(60)
         self.finish_reason = reason
         self._free()
 

@@ -197,7 +197,7 @@ def journaled(place: Bare, batch: str, lines: int) -> None:
 
 
 def test_cancelling_keeps_what_is_done(place: Bare, engine: ScriptedEngine) -> None:
-    engine.say("abcdefghij", pause_s=0.01)
+    engine.say("abcdefghij", pause_s=0.03)  # seconds more than the cancellation takes
     client = place.client()
     batch = start(client, [request(f"r{at}") for at in range(200)])
     journaled(place, batch, 2)
@@ -241,7 +241,7 @@ def test_a_batch_goes_on_where_it_was_when_the_server_starts_again(
     engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
 ) -> None:
     """Lines that were answered are not asked again, and half a line of the journal is no answer."""
-    engine.say("slow", pause_s=0.02)  # the lines are so many that they are not over when the server has stopped
+    engine.say("slow", pause_s=0.1)  # the lines are so many that they are not over when the server has stopped
     with bare_server(tmp_path / "data", tiny_base, engine) as place:
         batch = start(place.client(), [request(f"r{at}") for at in range(_MANY)])
         journaled(place, batch, 3)

@@ -77,7 +77,8 @@ def test_waves_leave_places_and_wait_for_them(
     scripted: OpenAI, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request takes half of the queue at most; after its first wave it waits while the queue is full."""
-    engine.say("a", pause_s=0.2)  # so that a wave is submitted before any of it ends
+    engine.say("a")
+    engine.may_go_on.clear()  # so that the first wave is submitted before any of it ends
     submit, under_way = engine.submit, [0]
 
     def submitted(generation: Any, on_token: Any) -> Any:
@@ -86,6 +87,8 @@ def test_waves_leave_places_and_wait_for_them(
             raise RateLimitError("Too many requests are waiting.")
         response = submit(generation, on_token)
         under_way.append(engine.under_way)
+        if engine.under_way == 32:
+            engine.may_go_on.set()
         return response
 
     monkeypatch.setattr(engine, "submit", submitted)
