@@ -95,7 +95,7 @@ def bare_server(data: Path, base: Path, engine: "ScriptedEngine | None" = None, 
 class ScriptedEngine:
     """Generates `texts` in turn, byte by byte; with `endless` it repeats the last byte until cancelled.
 
-    After each byte it waits `pause_s`, and for `may_go_on`, which is set unless a test clears it.
+    After each byte it waits `pause_s`, and for `may_go_on`, which `say` sets.
     """
 
     context_tokens = 4096
@@ -114,6 +114,7 @@ class ScriptedEngine:
     def say(self, *texts: str, endless: bool = False, pause_s: float = 0.0) -> None:
         self.texts, self.endless, self.pause_s = list(texts), endless, pause_s
         self.prompts.clear()
+        self.may_go_on.set()
 
     def submit(self, generation: EngineRequest, on_token: OnToken | None = None) -> "_Script":
         if self.under_way >= self.queue_limit:

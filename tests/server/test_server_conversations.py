@@ -97,10 +97,12 @@ def test_a_cancelled_response_leaves_nothing(scripted: OpenAI, engine: ScriptedE
 
 
 def test_a_conversation_deleted_meanwhile(scripted: OpenAI, engine: ScriptedEngine) -> None:
-    engine.say("a long answer", pause_s=0.05)
+    engine.say("a long answer")
+    engine.may_go_on.clear()
     conversation_id = scripted.conversations.create().id
     running = respond(scripted, "more", conversation=conversation_id, background=True)
     scripted.conversations.delete(conversation_id)
+    engine.may_go_on.set()
     until(lambda: scripted.responses.retrieve(running.id).status == "failed")
     assert conversation_id in scripted.responses.retrieve(running.id).error.message
 

@@ -69,7 +69,7 @@ def _over(client: OpenAI, run: Any) -> Any:
     def retrieved() -> Any:
         return client.evals.runs.retrieve(run.id, eval_id=run.eval_id)
 
-    until(lambda: retrieved().status not in ("queued", "in_progress"), 20)
+    until(lambda: retrieved().status not in ("queued", "in_progress"))
     return retrieved()
 
 
@@ -187,10 +187,10 @@ def test_an_item_that_cannot_be_answered_is_an_error_of_its_own(scripted: OpenAI
 
 def test_a_canceled_run_stops_and_keeps_what_is_graded(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("a", endless=True, pause_s=0.01)
-    run = scripted.evals.runs.create(_eval(scripted).id, data_source=_sampled(max_completion_tokens=500))
+    run = scripted.evals.runs.create(_eval(scripted).id, data_source=_sampled(max_completion_tokens=3000))
     until(lambda: engine.under_way)
     assert scripted.evals.runs.cancel(run.id, eval_id=run.eval_id).status == "canceled"
-    until(lambda: not engine.under_way, 20)
+    until(lambda: not engine.under_way)
     assert _items(scripted, run) == []
     assert [listed.id for listed in scripted.evals.runs.list(run.eval_id, status="canceled")] == [run.id]
     scripted.evals.runs.delete(run.id, eval_id=run.eval_id)
