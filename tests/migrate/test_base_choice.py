@@ -22,7 +22,7 @@ FITS = BaseFit("small", GIB, 100_000, 0, 0.01, Speed(100, 2 * GIB, GIB), measure
         ({}, None),
         ({"speed": None, "measured": False}, None),
         ({"split_share": 0.4}, "script: 40 %"),
-        ({"left_out": 3}, "whole: 3"),
+        ({"left_out": 3}, "completely: 3"),
         ({"speed": Speed(100, 9 * GIB, GIB)}, "memory"),
         ({"trained_tokens": 10_000_000}, "a night"),
     ],

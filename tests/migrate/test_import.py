@@ -145,7 +145,7 @@ def test_a_mixed_folder_of_ones_own(tmp_path: Path) -> None:
     assert names == ["2024/train.jsonl", "2025/train.jsonl", "pairs.jsonl", "texts.JSONL"]
     assert document["other_files"] == 1
     faults = document["faults"]
-    assert {name: fault[:7].rstrip(":") for name, fault in faults.items()} == {
+    assert {name: fault.partition(":")[0] for name, fault in faults.items()} == {
         "logs.jsonl": "line 1", "cut.jsonl": "line 2", "empty.jsonl": "the file is empty", "utf16.jsonl": "line 1",
     }  # fmt: skip
     assert "luthier check" in import_(own, tmp_path / "data").output

@@ -1,7 +1,7 @@
 """The inventory of an account, read over real HTTP; shutdown dates; what is lost first."""
 
 import asyncio
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,11 @@ def _read(tmp_path: Path, document: dict[str, Any], **options: Any) -> Inventory
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Inventory:
-    """Of the account without faults."""
-    return _read(tmp_path_factory.mktemp("plain"), account())
+    """Of the account without faults, as it is on TODAY."""
+    document = account()
+    for completion in document["stored"]:
+        completion["created"] = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp()) - 86400 * 20
+    return _read(tmp_path_factory.mktemp("plain"), document)
 
 
 def test_models_with_their_last_days_files_and_checkpoints(plain: Inventory) -> None:
