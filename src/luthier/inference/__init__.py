@@ -1,6 +1,6 @@
-"""Base model + adapter + prompt ids → tokens.
+"""Inference: base model + adapter + prompt ids → tokens.
 
-Engine = EngineLoop(Scheduler(KVCache, LoraSlots, PrefixCache), ModelRunner): an engine writes the runner only.
+Engine = EngineLoop(Scheduler(KVCache, LoraSlots, PrefixCache), ModelRunner): an engine implements only the runner.
 """
 
 from luthier.inference.engine import (

@@ -1,4 +1,4 @@
-"""The Engine protocol: prompt ids, sampling parameters and an adapter in, tokens with log-probabilities out.
+"""The Engine protocol: takes prompt ids, sampling parameters and an adapter, and returns tokens with log-probabilities.
 
 Engines know nothing about text, messages or HTTP. Importing this module imports no engine and no torch.
 """
@@ -16,8 +16,8 @@ FinishReason = Literal["stop", "length", "cancelled"]
 class SamplingParams:
     """`temperature` 0 is greedy. Tokens in `stop_ids` end the generation and are not part of it.
 
-    `grammar`: constrains the output, see `scheduling.structured_output`. `closing_tokens`: of `max_tokens`, so many are
-    kept back to bring JSON that the grammar requires to its end; 0: it is cut off where the tokens end.
+    `grammar`: constrains the output, see `scheduling.structured_output`. `closing_tokens`: how many of `max_tokens` are
+    reserved to complete JSON that the grammar requires; 0: it is cut off at the token limit.
     """
 
     max_tokens: int
@@ -44,20 +44,21 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class Token:
-    """`logprob`: natural logarithm, of the model's own distribution at temperature 1; `top`: likeliest first."""
+    """`logprob`: natural logarithm, of the model's own distribution at temperature 1; `top`: most likely first."""
 
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
 
 
-# A token, or the end of the generation: None after its last token, an exception where it failed. Exactly one end comes.
+# A token, or the end of the generation: None after its last token, or an exception if it failed. There is exactly one
+# end.
 TokenEvent = Token | Exception | None
 OnToken = Callable[[TokenEvent], None]
 
 
 class TokenStream(Protocol):
-    """The handle of a submitted generation; iterate for its tokens unless a callback receives them.
+    """The handle of a submitted generation; iterate over it for its tokens unless a callback receives them.
 
     `finish_reason` is set before the end is delivered; `cached_tokens`, the prompt tokens found in the prefix cache,
     before the first token is.
@@ -84,7 +85,8 @@ class Embedder(Protocol):
         ...
 
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
-        """For each prompt float [D] of length 1; of a base model, the mean of its last hidden states.
+        """Returns a unit vector float [D] for each prompt; for a base model, the normalized mean of its last hidden
+        states.
 
         Raises RateLimitError.
         """
@@ -94,7 +96,7 @@ class Embedder(Protocol):
 
 
 class TextEmbedder(Embedder, Protocol):
-    """An embedding model, with a tokenizer of its own."""
+    """An embedding model with its own tokenizer."""
 
     @property
     def vocabulary_size(self) -> int: ...
@@ -113,14 +115,15 @@ class Engine(Embedder, Protocol):
     def submit(self, request: EngineRequest, on_token: OnToken | None = None) -> TokenStream:
         """Queues a generation.
 
-        `on_token` receives every event in the engine's thread, so it must return at once (`call_soon_threadsafe`,
-        say); the first may come before `submit` returns. Without it, iterate over the stream.
-        Raises RateLimitError when the queue is full; nothing is delivered then.
+        `on_token` receives every event in the engine's thread, so it must return at once (`call_soon_threadsafe`, say);
+        the first may come before `submit` returns. Without it, iterate over the stream. Raises RateLimitError if the
+        queue is full; nothing is delivered then.
         """
         ...
 
     def score(self, prompt: list[int], adapter: Path | None, top: int, start: int = 1) -> "Future[list[Token]]":
-        """The tokens `prompt[start:]` with their log-probabilities and the `top` likeliest tokens at each position.
+        """Score the tokens `prompt[start:]`: their log-probabilities, and the `top` most likely tokens at each
+        position.
 
         `start` is at least 1. Raises RateLimitError.
         """

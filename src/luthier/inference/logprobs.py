@@ -15,7 +15,7 @@ def log_sum_exp(logits: np.ndarray) -> np.float32:
 
 
 def top_tokens(logits: np.ndarray, normalizer: np.float32, count: int) -> tuple[tuple[int, float], ...]:
-    """The `count` likeliest tokens with their log-probabilities, likeliest first."""
+    """The `count` most likely tokens with their log-probabilities, most likely first."""
     if not count:
         return ()
     ids = np.array([logits.argmax()]) if count == 1 else np.argpartition(logits, -count)[-count:]

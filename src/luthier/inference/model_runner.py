@@ -23,8 +23,8 @@ class Chunk:
 
     `past`: tokens before them, whose keys and values are in the cache. `cache`: the sequence's handle in the runner's
     KV cache. `outputs`: how many of the last tokens need a row of output. `request`: None for scoring and embeddings.
-    `past_ids`: at least the tokens before them, for a runner that must compute those anew. `prompt_tokens`: the length
-    of the whole prompt, of which later chunks may follow; 0 where this is all of it.
+    `past_ids`: at least the tokens before them, for a runner that must recompute those. `prompt_tokens`: the length of
+    the whole prompt, of which later chunks may follow; 0 if this chunk is all of it.
     """
 
     token_ids: Sequence[int]
@@ -39,7 +39,7 @@ class Chunk:
 
 
 class ModelRunner(ABC):
-    """Called from one thread only, the engine loop's."""
+    """Only called from the engine loop's thread."""
 
     context_tokens: int
     kv_cache: KVCache[Any, Any]
@@ -53,7 +53,7 @@ class ModelRunner(ABC):
 
     @abstractmethod
     def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
-        """One forward pass over all chunks; writes their keys and values to the cache.
+        """Run one forward pass over all chunks, and write their keys and values to the cache.
 
         Returns float32 logits [N, V], or with `hidden` the last hidden states [N, D], for the `outputs` of the chunks
         in their order; valid until the next call. At most `max_prefills` chunks are prefills; with `hidden`, all are.

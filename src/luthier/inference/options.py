@@ -35,7 +35,8 @@ class EngineOptions:
     cache: Path = DEFAULT_CACHE  # compiled kernels are in its folder kernels
 
     def cpu_precision(self, engine: str) -> Precision:
-        """For an engine that runs on CPUs only. Raises BaseModelError where the options choose another device."""
+        """The precision of an engine that runs only on CPUs. Raises BaseModelError if the options choose another
+        device."""
         device, precision = select_device(self.device, self.precision)
         if device != "cpu":
             raise BaseModelError(f"The {engine} engine computes on the CPU. Start with --device cpu.")

@@ -22,13 +22,14 @@ class Pool(Generic[AnyModel]):
         self._options, self._build = options, build
         self._engines: dict[Path, AnyModel] = {}
         self._used_at: dict[Path, float] = {}
-        # Building and closing take long and happen one at a time; acquired before `_lock`.
+        # Building and closing are slow and happen one at a time; acquired before `_lock`.
         self._build_lock = threading.Lock()
         self._lock = threading.Lock()
         self._closed = False
 
     def engine(self, base: Path) -> AnyModel:
-        """Blocks while another thread builds an engine, unless this one is loaded: a base is loaded once."""
+        """Return the engine of a base. Blocks while another thread builds an engine, unless this one is loaded, so
+        that a base is loaded only once."""
         return self.running(base) or self._load(base)
 
     def running(self, base: Path) -> AnyModel | None:
@@ -96,7 +97,7 @@ class Pool(Generic[AnyModel]):
 
 
 def _close(engines: Sequence[Embedder]) -> None:
-    """May take a moment; callers that need another loaded engine do not wait for it."""
+    """Close engines, which may take a moment; callers that need another loaded engine do not wait."""
     for engine in engines:
         engine.close()
     if engines:

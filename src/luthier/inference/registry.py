@@ -31,7 +31,7 @@ Factory = Callable[[Path, EngineOptions], ModelRunner | Engine]
 
 
 def engines() -> Mapping[str, Factory]:
-    """All engines by name, built-in and of other distributions; each is imported when it is looked up."""
+    """All engines by name, built-in ones and those of other packages; each is imported on access."""
     return plugins.load("luthier.engines")
 
 
@@ -71,7 +71,7 @@ def check_engine_name(name: str) -> None:
 
 
 class Selection(NamedTuple):
-    """An engine, and why it was selected, in English and Chinese."""
+    """An engine, and the reason for its selection in English and Chinese."""
 
     name: str
     reason: str
@@ -79,7 +79,7 @@ class Selection(NamedTuple):
 
 
 def select_engine(base: Path, options: EngineOptions) -> Selection:
-    """Raises BaseModelError when the options name an engine that cannot run the model here."""
+    """Select an engine. Raises BaseModelError if the options name an engine that cannot run the model here."""
     selection = _fastest(base, options) if options.engine == "auto" else _named(base, options)
     _log.info("%s is served by the engine %s: %s", base.name, selection.name, selection.reason)
     return selection
@@ -110,7 +110,8 @@ def _fastest(base: Path, options: EngineOptions) -> Selection:
 
 
 def _candidates(options: EngineOptions) -> Iterator[tuple[str, Callable[[], str | None], str, str]]:
-    """Fastest first: (engine, why it cannot start on this machine, if so, its advantage in English and Chinese)."""
+    """Yields, fastest first: (engine, reason why it cannot start on this machine, if any, its advantage in English
+    and Chinese)."""
     device, _ = select_device(options.device, options.precision)
     if device != "cpu":
         yield "batched", lambda: None, "it is the fastest engine on a GPU", "GPU 上最快的引擎"

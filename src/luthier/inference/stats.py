@@ -1,4 +1,4 @@
-"""What an engine has done and is doing, as numbers that a monitoring system reads."""
+"""Statistics of an engine, for monitoring."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ TTFT_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 @dataclass
 class Histogram:
-    """`counts[i]`: values up to `bounds[i]` and above the bound before; the last count is of all above."""
+    """`counts[i]`: number of values up to `bounds[i]` and above the previous bound; the last count is that of all
+    larger values."""
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
@@ -25,7 +26,7 @@ class Histogram:
 
 @dataclass
 class Throughput:
-    """Counters since the engine started, written by its thread alone; reading them while it writes is harmless."""
+    """Counters since the engine started, written only by its thread; reading them concurrently is harmless."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0

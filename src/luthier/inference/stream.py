@@ -21,7 +21,7 @@ class GenerationStream:
         self._on_token: OnToken = on_token or self._queue.put
 
     def deliver(self, event: TokenEvent) -> None:
-        """Called in the engine's thread. A callback that raises cancels the generation and fails no other."""
+        """Deliver an event, in the engine's thread. A callback that raises cancels its own generation only."""
         try:
             self._on_token(event)
         except Exception:

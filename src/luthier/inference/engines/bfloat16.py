@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rounded(values: np.ndarray) -> np.ndarray:
-    """float32 -> bfloat16, to the nearest, ties to even; NaN stays NaN. bfloat16 is returned as it is."""
+    """float32 -> bfloat16, rounded to the nearest, ties to even; NaN stays NaN. bfloat16 is returned unchanged."""
     if values.dtype == np.uint16:
         return values
     bits = np.ascontiguousarray(values).view(np.uint32)
@@ -14,7 +14,7 @@ def rounded(values: np.ndarray) -> np.ndarray:
 
 
 def widened(values: np.ndarray) -> np.ndarray:
-    """bfloat16 -> float32, exactly. float32 is returned as it is."""
+    """bfloat16 -> float32, exactly. float32 is returned unchanged."""
     if values.dtype == np.float32:
         return values
     return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)

@@ -1,4 +1,4 @@
-"""The echo engine: no model, no torch. It repeats the prompt token by token and ends; for clients and for tests.
+"""The echo engine: no model, no torch. It repeats the prompt token by token and ends; for testing clients.
 
 Everything around the model is real: the queue, scheduling, sampling parameters, structured outputs, usage.
 """
@@ -16,7 +16,7 @@ from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError, without_path
 
-_LIKELY = 10.0  # the logit of the token that comes next; all others have 0
+_LIKELY = 10.0  # the logit of the next token; all others have 0
 _HIDDEN_SIZE = 64
 
 
@@ -46,7 +46,7 @@ class EchoRunner(ModelRunner):
         return rows
 
     def _next_tokens(self, chunk: Chunk) -> list[list[int]]:
-        """The likely tokens after each output position: without a request, each token is expected again."""
+        """The likely tokens after each output position; without a request, every token is predicted to repeat."""
         if chunk.request is None:
             ids = chunk.token_ids
             return [[token] for token in ids[len(ids) - chunk.outputs :]]
@@ -56,7 +56,7 @@ class EchoRunner(ModelRunner):
 
 
 def _echo(request: EngineRequest, generated: int) -> list[int]:
-    """The prompt without stop tokens; then a stop token, or without any the prompt again and again."""
+    """The prompt without stop tokens, followed by a stop token or, without any, by the prompt repeated endlessly."""
     stop_ids = request.sampling.stop_ids
     text = [token for token in request.prompt if token not in stop_ids]
     if not text or (generated >= len(text) and stop_ids):

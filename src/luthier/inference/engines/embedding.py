@@ -29,7 +29,7 @@ _MAX_CONTEXT_TOKENS = 8192
 
 
 class EmbeddingModel:
-    """One thread owns the model; requests run in the order of their arrival."""
+    """An embedding model. One thread owns it; requests run in the order of arrival."""
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
@@ -38,7 +38,7 @@ class EmbeddingModel:
             self._pooling = _pooling(folder)
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             model = load_model(AutoModel, folder, dtype)
-        except Exception as error:  # tokenizers raises Exception itself
+        except Exception as error:  # tokenizers raises plain Exception
             raise BaseModelError(
                 f"The embedding model {folder.name} cannot be loaded: {without_path(error, folder)}"
             ) from error
@@ -74,7 +74,7 @@ class EmbeddingModel:
 
     @torch.inference_mode()
     def _embed(self, prompts: Sequence[list[int]]) -> list[list[float]]:
-        """Prompts of similar length share a pass, padding masked; the longest comes first."""
+        """Embed prompts; those of similar length share a pass with masked padding, the longest first."""
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         vectors: dict[int, list[float]] = {}
         while order:
@@ -98,7 +98,7 @@ class EmbeddingModel:
 
 
 def _pooling(folder: Path) -> Pooling:
-    """From the folder; the mean where it names none. Raises BaseModelError for unsupported modules."""
+    """The pooling of the folder; by default the mean. Raises BaseModelError for unsupported modules."""
     modules = [str(module["type"]).rpartition(".")[2] for module in _read_json(folder / "modules.json", [])]
     if not set(modules) <= _MODULES:
         raise BaseModelError(f"its steps are {', '.join(modules)}; understood are {', '.join(sorted(_MODULES))}")

@@ -33,7 +33,7 @@ def decoder_spec(base: Path, backend: Backend) -> DecoderSpec:
 
 
 def unsupported_message(base: Path, spec: DecoderSpec | Unsupported, backend: Backend) -> str:
-    """What a person reads who chose an engine that cannot run the model."""
+    """The message for a user who chose an engine that cannot run the model."""
     return (
         f"The base model {base.name} cannot run here: {backend.refusal(spec)}. "
         "Start with --engine transformers, which runs every architecture, or --engine auto."

@@ -1,7 +1,7 @@
 """Loading models with transformers, one at a time.
 
-While transformers loads a model, PyTorch's default dtype is that model's, in all threads: two must not load at once,
-and code of the engines names dtypes explicitly.
+While transformers loads a model, PyTorch's default dtype is that of the model in all threads, so two models must not be
+loaded at once, and engine code specifies dtypes explicitly.
 """
 
 import threading
@@ -19,7 +19,7 @@ from luthier.inference.engines.fused_model import FusedModel, decoder_spec
 from luthier.inference.options import EngineOptions
 from luthier.types.errors import BaseModelError, without_path
 
-transformers_logging.disable_progress_bar()  # engines load inside commands, which show what they do themselves
+transformers_logging.disable_progress_bar()  # engines load inside commands, which show their own progress
 _load_lock = threading.Lock()
 
 
@@ -48,7 +48,7 @@ class TorchModel(FusedModel):
 
 
 def load_decoder(base: Path, dtype: torch.dtype, backend: Backend) -> tuple[DecoderSpec, Any]:
-    """The description of a base model, and the transformers model to read its weights from, without gradients.
+    """The description of a base model, and the transformers model with its weights, without gradients.
 
     Raises BaseModelError for a model that cannot be loaded, or that needs a feature which `backend` does not support.
     """

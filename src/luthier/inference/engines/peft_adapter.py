@@ -27,7 +27,7 @@ class LoraFactors(NamedTuple):
         return len(self.a)
 
 
-# Per fused projection of a layer, the factors of each linear layer in it; None where it has none.
+# Per fused projection of a layer, the factors of each linear layer in it; None for layers without factors.
 LayerFactors = dict[str, list[LoraFactors | None]]
 
 

@@ -1,7 +1,7 @@
 """Multi-LoRA: the factors of all loaded adapters stacked, so that one pass serves rows with different adapters.
 
 Per fused projection, A [S R, D] and B [S R, O]: S slots of R rows, R being the projection's largest rank. A pass
-multiplies with the slots in use and masks, between the two products, what does not belong to a row's own adapter.
+multiplies with the slots in use and, between the two products, masks the slots that are not a row's own adapter.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class StackedLora(LoraSlots[list[LayerFactors]]):
 
 
 class LoraBatch:
-    """The adapters of one pass: for each row its slot, or None for the base model."""
+    """The adapters of one pass: the slot of each row, or None for the base model."""
 
     def __init__(self, stacked: StackedLora, slots: Sequence[int | None]) -> None:
         used = sorted({slot for slot in slots if slot is not None})
@@ -91,7 +91,7 @@ class LoraBatch:
         self._uniform = len(used) == 1 and None not in slots
 
     def rows(self, projection: str) -> slice:
-        """Of the stacked factors: the slots in use, and those between them."""
+        """The rows of the stacked factors from the first to the last slot in use."""
         rank = self._stacked.ranks[projection]
         return slice(self.first * rank, (self.first + self.count) * rank)
 
@@ -120,5 +120,5 @@ class LoraBatch:
             low = low * self.mask(projection)
         if len(x) > 1:
             return low @ b[rows]
-        # Batch invariance: the product of a single row would be rounded differently than among others.
+        # For batch invariance: the product of a single row would be rounded differently than in a batch.
         return (low.expand(2, -1) @ b[rows])[:1]

@@ -1,4 +1,4 @@
-"""Tensors of safetensors files, each read into a NumPy array when it is asked for; nothing else stays in memory."""
+"""Tensors of safetensors files, each read into a NumPy array on request; nothing else stays in memory."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -17,14 +17,14 @@ _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, _BFLOAT16: n
 
 class _Place(NamedTuple):
     file: Path
-    dtype: str  # as safetensors names it
+    dtype: str  # in the notation of safetensors
     shape: tuple[int, ...]
     offset: int  # bytes
 
 
 class StoredTensors:
     def __init__(self, files: Iterable[Path], rename: Callable[[str], str] = str) -> None:
-        """`rename`: from the name in a file to the one to ask for. Raises OSError, SafetensorError."""
+        """`rename`: maps the name in a file to the requested name. Raises OSError, SafetensorError."""
         self._places: dict[str, _Place] = {}
         for file in files:
             for name, place in _places(file).items():
@@ -40,9 +40,9 @@ class StoredTensors:
         return self._places[name].dtype == _BFLOAT16
 
     def read(self, name: str) -> np.ndarray:
-        """In float32, or in bfloat16 (`bfloat16.py`) where it is stored so.
+        """Read a tensor in float32, or in bfloat16 (`bfloat16.py`) if it is stored that way.
 
-        Raises OSError, and ValueError for a dtype that is no floating-point number of 16, 32 or 64 bits.
+        Raises OSError; ValueError for a dtype that is not a floating-point type of 16, 32 or 64 bits.
         """
         place = self._places[name]
         dtype = _DTYPES.get(place.dtype)
@@ -52,13 +52,13 @@ class StoredTensors:
         return values if place.dtype == _BFLOAT16 else values.astype(np.float32, copy=False)
 
     def floats(self, name: str) -> np.ndarray:
-        """In float32. Raises as `read` does."""
+        """Read a tensor in float32. Raises like `read`."""
         return bfloat16.widened(self.read(name))
 
 
 def _places(file: Path) -> dict[str, _Place]:
     """Raises OSError, SafetensorError."""
-    with safe_open(file, "np"):  # checks the header, and that the file is as long as it says
+    with safe_open(file, "np"):  # checks the header, and that the length of the file matches it
         pass
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")

@@ -32,17 +32,17 @@ _UNSET = -1  # the active slot after PEFT has changed it
 
 
 class DynamicCaches:
-    """A KVCache: a cache of transformers for each sequence. Prefixes are not shared."""
+    """A KVCache with a transformers cache for each sequence. Prefixes are not shared."""
 
     def __init__(self, config: Any, token_bytes: int) -> None:
-        """`token_bytes`: what all layers keep of a token."""
+        """`token_bytes`: bytes per token in all layers."""
         self._config, self._token_bytes = config, token_bytes
 
     def allocate(self, tokens: int, prefix: tuple[None, int] | None, *, private: bool) -> DynamicCache:
-        return DynamicCache(config=self._config)  # layers differ in what they keep
+        return DynamicCache(config=self._config)  # layers differ in what they store
 
     def free(self, handle: DynamicCache) -> None:
-        """The garbage collector does it."""
+        """Nothing to do: the garbage collector frees it."""
 
     def prefix_bytes(self, handle: DynamicCache, tokens: int) -> int:
         return 0
@@ -141,7 +141,7 @@ class TransformersRunner(ModelRunner):
         return rows
 
     def _padded_states(self, chunks: Sequence[Chunk]) -> np.ndarray:
-        """Whole prompts in one pass. Padding stands at the end, where causal attention lets no token see it."""
+        """Run complete prompts in one pass. Padding is at the end, where no token sees it under causal attention."""
         model = self.adapters.activate(chunks[0].lora_slot)
         ids = torch.zeros((len(chunks), max(len(chunk.token_ids) for chunk in chunks)), dtype=torch.long)
         for row, chunk in enumerate(chunks):
@@ -157,12 +157,12 @@ def _body(model: Any) -> Any:
 
 
 class _UndecodableError(ValueError):
-    """What keeps a model from being served, as the predicate of a sentence."""
+    """The reason why a model cannot be served, as the predicate of a sentence."""
 
 
 @torch.inference_mode()
 def _probe_cache(model: Any) -> DynamicCache:
-    """The cache of some tokens. Raises _UndecodableError where decoding with it does not compute what one pass does."""
+    """The cache of some tokens. Raises _UndecodableError if decoding with it gives a different result than one pass."""
     if "past_key_values" not in signature(model.forward).parameters:
         raise _UndecodableError("keeps its state in a cache of its own kind")
     ids = torch.arange(_PROBE_TOKENS, device=model.device)[None] % model.config.vocab_size
@@ -180,6 +180,6 @@ def _probe_cache(model: Any) -> DynamicCache:
 
 
 def _token_bytes(cache: DynamicCache) -> int:
-    """What the attention layers of the probe keep, for each of its tokens; layers differ in their heads."""
+    """Bytes per token in the attention layers of the probe; layers differ in their heads."""
     tensors = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
     return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor)) // _PROBE_TOKENS

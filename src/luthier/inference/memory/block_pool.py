@@ -32,7 +32,7 @@ class BlockPool:
 
     @property
     def size(self) -> int:
-        """Blocks, the null block aside."""
+        """The number of blocks, excluding the null block."""
         return len(self._ref_counts) - 1
 
     @property
@@ -72,7 +72,7 @@ class BlockPool:
         return -(-tokens // self.block_size)
 
     def trim(self, max_bytes: int) -> None:
-        """Shrinks a pool of more than `max_bytes` to its initial size, provided that no block is in use."""
+        """Shrink a pool of more than `max_bytes` to its initial size if no block is in use."""
         if len(self._free) == len(self._ref_counts) - 1 and len(self._ref_counts) * self.block_bytes > max_bytes:
             self._reset()
 
@@ -83,7 +83,7 @@ class BlockPool:
         self._grow(self._initial_blocks)
 
     def _grow(self, count: int) -> None:
-        """To `count` blocks, or not at all. The OS backs memory with pages only when it is written to."""
+        """Grow to `count` blocks, or not at all. The OS backs memory with pages only when it is written to."""
         old_count = len(self._ref_counts)
         grown = {name: _aligned_zeros((count, *shape), self._dtype) for name, shape in self._shapes.items()}
         for name, data in grown.items():
@@ -100,7 +100,7 @@ class BlockPool:
 def _aligned_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """Zeros on pages of their own, which take no memory until they are written to. Raises MemoryError.
 
-    np.zeros may take memory that was used before, and then fills all of it.
+    np.zeros may reuse memory, and then has to fill all of it.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:

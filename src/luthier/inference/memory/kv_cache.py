@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-Handle = TypeVar("Handle")  # a sequence's place in the cache: a block table, a row
+Handle = TypeVar("Handle")  # a sequence's part of the cache: a block table or a row
 Prefix = TypeVar("Prefix")  # keys and values of a prefix that outlives its sequence
 
 
@@ -18,7 +18,7 @@ class KVCache(Protocol[Handle, Prefix]):
     def free(self, handle: Handle) -> None: ...
 
     def prefix_bytes(self, handle: Handle, tokens: int) -> int:
-        """Memory that `save_prefix` keeps from being freed."""
+        """Memory that `save_prefix` would retain."""
         ...
 
     def save_prefix(self, handle: Handle, tokens: int) -> Prefix:
@@ -33,7 +33,7 @@ class KVCache(Protocol[Handle, Prefix]):
 
 
 class NoCache:
-    """A KVCache for engines that keep nothing between steps."""
+    """A KVCache for engines that store nothing between steps."""
 
     def allocate(self, tokens: int, prefix: tuple[None, int] | None, *, private: bool) -> None:
         return None

@@ -24,7 +24,7 @@ class LoraSlots(ABC, Generic[Weights]):
 
     @abstractmethod
     def load(self, adapter: Path) -> Weights:
-        """Reads a PEFT folder. Raises BaseModelError."""
+        """Read a PEFT folder. Raises BaseModelError."""
 
     @abstractmethod
     def store(self, slot: int, weights: Weights) -> None:
@@ -52,7 +52,7 @@ class LoraSlots(ABC, Generic[Weights]):
 
 
 class IgnoredLora(LoraSlots[None]):
-    """For engines without weights: every adapter is accepted and changes nothing."""
+    """LoRA slots for engines without weights: every adapter is accepted and has no effect."""
 
     def load(self, adapter: Path) -> None:
         return None

@@ -11,8 +11,8 @@ import torch
 
 _IDLE_BYTES = 1 << 27  # memory that stays reserved while no sequence runs
 _MIN_GROWTH = 256  # positions
-# Attention reads a multiple of this many positions, with those not reached yet masked: the number of positions must
-# not decide the order of its sums, or a sequence would be rounded differently in a batch than alone.
+# Attention reads a multiple of this many positions, masking unused ones. Otherwise the number of positions would change
+# the order of summation, and a sequence would be rounded differently in a batch than alone.
 POSITION_MULTIPLE = 16
 
 
@@ -101,7 +101,7 @@ class RowCache:
         return row
 
     def free(self, handle: Row) -> None:
-        """The last row moves into the gap."""
+        """Free a row; the last row moves into the gap."""
         if handle.buffer is not self.buffer:
             return
         last = self.rows.pop()

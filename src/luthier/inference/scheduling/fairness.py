@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from luthier.types.errors import RateLimitError
 
-# Whose request submits work: set by the server's access control.
+# The key whose request submits work; set by the server's access control.
 fairness_key: ContextVar[str] = ContextVar("fairness_key", default="")
 # Low priority: scheduled every 8th step while interactive requests wait.
 low_priority: ContextVar[bool] = ContextVar("low_priority", default=False)
@@ -18,7 +18,7 @@ LOW_PRIORITY_INTERVAL = 8  # steps
 
 
 class Work(Protocol):
-    """What a step may advance; `key` and `low_priority` come from the context of the request."""
+    """Work that a step may advance; `key` and `low_priority` come from the context of the request."""
 
     key: str
     low_priority: bool
@@ -36,7 +36,7 @@ def round_robin(works: Sequence[AnyWork]) -> list[AnyWork]:
 
 
 def due(works: Sequence[AnyWork], step: int) -> list[AnyWork]:
-    """What step number `step` may advance, in round-robin order."""
+    """The work that step number `step` may advance, in round-robin order."""
     if step % LOW_PRIORITY_INTERVAL:
         works = [work for work in works if not work.low_priority] or works
     return round_robin(works)

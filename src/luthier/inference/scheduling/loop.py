@@ -28,7 +28,7 @@ Work = GenerationSequence | PromptTask
 
 
 class EngineLoop:
-    """Implements Engine: what runs is the scheduler's choice, how tokens become logits is the runner's."""
+    """Implements Engine: the scheduler decides what runs, and the runner computes the logits."""
 
     def __init__(self, base: Path, runner: ModelRunner, scheduler: Scheduler, max_requests_per_key: int) -> None:
         """`base`: the model folder; `max_requests_per_key`: open requests of one key."""
@@ -57,7 +57,7 @@ class EngineLoop:
         return self._enqueue_task(self._passes.scores(prompt, adapter, top, start))
 
     def snapshot(self) -> EngineSnapshot:
-        """May be called from any thread, whose numbers may be a step old."""
+        """May be called from any thread; the numbers may be one step old."""
         return self.scheduler.snapshot(self._throughput)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class EngineLoop:
                     work.abort()
 
     def _receive(self) -> bool:
-        """Takes new work, waiting for it while there is none. False when the engine is closed."""
+        """Receive new work, waiting if there is none. False if the engine is closed."""
         while not self.scheduler.works or not self._inbox.empty():
             work = self._inbox.get()
             if work is None:
@@ -115,7 +115,7 @@ class EngineLoop:
         for forward_pass in step.passes(self.scheduler.limits.batched):
             try:
                 logits = self.runner.run(forward_pass.chunks)
-            except Exception as error:  # no single sequence of the pass can be blamed
+            except Exception as error:  # the error cannot be attributed to a single sequence of the pass
                 self._fail_all([(sequence, error) for sequence in forward_pass.sequences])
                 continue
             sampled = self.scheduler.commit(forward_pass)
@@ -160,7 +160,7 @@ class EngineLoop:
     def _finish(self, sequence: GenerationSequence, reason: FinishReason, error: Exception | None = None) -> None:
         try:
             self.scheduler.remove(sequence)
-        except Exception:  # out of memory for the prefix, say: the caller must still receive the end
+        except Exception:  # for example out of memory for the prefix; the caller must still receive the end
             _log.exception("a finished sequence could not be stored in the prefix cache")
         sequence.stream.finish_reason = reason
         self._admission.release(sequence.key)  # first: a caller that has received the end may submit again at once

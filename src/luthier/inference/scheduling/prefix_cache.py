@@ -1,4 +1,4 @@
-"""Prefix caching: keys and values of computed sequences, found again by how a prompt begins; LRU eviction.
+"""Prefix caching: keys and values of computed sequences, looked up by the beginning of a prompt; LRU eviction.
 
 Works on token ids and opaque prefixes of a KVCache.
 """
@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-MIN_PREFIX_TOKENS = 16  # recomputing less is faster than reusing it
+MIN_PREFIX_TOKENS = 16  # recomputing shorter prefixes is faster than reusing them
 
 Prefix = TypeVar("Prefix")
 

@@ -15,13 +15,13 @@ class PromptTask:
     """`passes` yields after each forward pass and returns the value of `result`."""
 
     def __init__(self, passes: Generator[None, None, Any], release: Callable[[str], None]) -> None:
-        """`release` frees the key's place in the queue; it is called once, before the future is resolved."""
+        """`release` frees the key's queue slot; it is called once, before the future is resolved."""
         self._passes, self._release = passes, release
         self.result: Future[Any] = Future()
         self.key, self.low_priority = fairness_key.get(), low_priority.get()
 
     def advance(self) -> bool:
-        """Runs one pass. False when the task has ended, or its caller has cancelled the future."""
+        """Run one pass. False if the task has ended, or its caller has cancelled the future."""
         try:
             if not self.result.cancelled():
                 next(self._passes)
@@ -40,7 +40,7 @@ class PromptTask:
         return False
 
     def abort(self) -> None:
-        """The engine shuts down."""
+        """End the task because the engine shuts down."""
         self._release(self.key)
         if self.result.set_running_or_notify_cancel():
             self.result.set_exception(UnavailableError("The server is shutting down."))

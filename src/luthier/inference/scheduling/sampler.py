@@ -16,7 +16,7 @@ _GREEDY_BELOW = 1e-5  # temperature
 class TokenSampler:
     """Sampling state of one generation: token counts, random generator, grammar.
 
-    `closed_early`: whether the output was brought to its end because its tokens ran short.
+    `closed_early`: whether the output was completed early because tokens were running out.
     """
 
     def __init__(self, params: SamplingParams, base: Path) -> None:
@@ -29,7 +29,8 @@ class TokenSampler:
         self._random = np.random.default_rng(None if params.seed is None else params.seed % 2**63)
 
     def sample(self, logits: np.ndarray) -> Token:
-        """The next token from logits float32 [V]. Raises BadRequestError for a grammar that cannot be met."""
+        """Sample the next token from logits float32 [V]. Raises BadRequestError for a grammar that cannot be
+        satisfied."""
         params = self._params
         if params.grammar and self._matcher is None:
             self._matcher = GrammarMatcher(params.grammar, self._base, params.stop_ids)
@@ -98,7 +99,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _nucleus(probabilities: np.ndarray, top_p: float) -> np.ndarray:
-    """Zeroes all but the likeliest tokens that together reach `top_p`; the first always stays."""
+    """Set all but the most likely tokens that together reach `top_p` to zero; the first always stays."""
     if top_p >= 1:
         return probabilities
     order = np.argsort(-probabilities)

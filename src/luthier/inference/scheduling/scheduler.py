@@ -1,7 +1,7 @@
 """The scheduler: which sequences run in each step, with which tokens. Pure Python, no torch.
 
 Continuous batching with chunked prefill: each step runs at most 512 prompt tokens plus one decode token per running
-sequence, so a long prompt holds back no running sequence, nor do these hold back a new one.
+sequence, so a long prompt does not delay running sequences, nor do they delay a new one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,13 @@ _MAX_CACHE_BYTES = 1 << 30  # of all running sequences; a single one may exceed 
 # A prefill chunk has at least two tokens: attention sums in another order for one query than for several, and neither
 # the cut of a prompt nor the cached part of it must decide how logits are rounded.
 _MIN_CHUNK = 2
-_DEFER_TOKENS = 64  # common with a prompt that is being prefilled: from here on waiting beats computing it twice
+# Tokens in common with a prompt that is being prefilled, above which waiting is better than computing them twice
+_DEFER_TOKENS = 64
 
 
 @dataclass(frozen=True)
 class RunnerLimits:
-    """What the scheduler respects of a ModelRunner, see there."""
+    """The limits of a ModelRunner that the scheduler respects; see there."""
 
     context_tokens: int
     batched: bool = True
@@ -145,7 +146,7 @@ class Scheduler:
         return sampled
 
     def remove(self, work: GenerationSequence | PromptTask) -> None:
-        """Ends a sequence or task: frees its cache, after what was computed has gone to the prefix cache."""
+        """End a sequence or task: store its computed tokens in the prefix cache, then free its cache."""
         self._works.remove(work)
         if not isinstance(work, GenerationSequence) or not work.admitted:
             return
@@ -201,7 +202,8 @@ class Scheduler:
                 budget = None if budget is None else budget - len(token_ids)
 
     def _schedule_one_per_key(self, step: Step, sequences: Sequence[GenerationSequence]) -> None:
-        """One sequence of each key, the least recently run first, so that many requests of a key slow down no other."""
+        """Schedule one sequence of each key, the least recently run first, so that many requests of one key do not
+        slow down others."""
         scheduled: set[str] = set()
         for sequence in sorted(sequences, key=lambda sequence: sequence.last_step):
             if sequence.key not in scheduled and (sequence.admitted or self._admit(sequence, step)):
@@ -212,7 +214,7 @@ class Scheduler:
                 )
 
     def _admit(self, sequence: GenerationSequence, step: Step) -> bool:
-        """Allocates its cache; False when it must wait, or failed."""
+        """Admit a sequence by allocating its cache; False if it must wait or has failed."""
         if not self._has_room(sequence):
             return False
         request = sequence.request
@@ -233,8 +235,8 @@ class Scheduler:
         return True
 
     def _has_room(self, sequence: GenerationSequence) -> bool:
-        """For the longest that all running sequences may become. A key without a running sequence gets double room,
-        so that many requests of another key do not hold it back.
+        """Whether the maximum length of all running sequences fits. A key without a running sequence gets twice the
+        room, so that many requests of another key do not delay it.
         """
         factor = 1 if any(running.key == sequence.key for running in self._running) else 2
         if len(self._running) >= factor * MAX_RUNNING:
@@ -245,7 +247,7 @@ class Scheduler:
         return len(requests) == 1 or self.kv_cache.required_bytes(lengths) <= factor * _MAX_CACHE_BYTES
 
     def _prefix_is_being_computed(self, sequence: GenerationSequence, cached: int) -> bool:
-        """Whether a running prefill shares so much of the prompt that its prefix is worth waiting for."""
+        """Whether a running prefill shares enough of the prompt for its prefix to be worth waiting for."""
         if not self.prefix_cache.enabled:
             return False
         request = sequence.request

@@ -15,7 +15,7 @@ _PREFILL_TOKENS = 512  # tokens without outputs per pass
 
 
 class PromptPasses:
-    """Passes over prompts with private caches, on a runner and the memory that a scheduler manages."""
+    """Passes over prompts with private caches, using a runner and the memory of a scheduler."""
 
     def __init__(self, scheduler: Scheduler, runner: ModelRunner) -> None:
         self._scheduler, self._runner = scheduler, runner

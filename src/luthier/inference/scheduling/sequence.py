@@ -13,7 +13,7 @@ from luthier.inference.stream import GenerationStream
 
 @dataclass(eq=False, kw_only=True)
 class GenerationSequence:
-    """Waiting until it is admitted, then running: prefill first, then `decoding`.
+    """A sequence waits until it is admitted, then runs: first prefill, then `decoding`.
 
     `computed`: tokens whose keys and values are in the cache; `pending`: the sampled token, once decoding.
     """
@@ -38,6 +38,6 @@ class GenerationSequence:
         return self.pending if self.decoding else self.request.prompt[len(self.computed) :]
 
     def append(self, token: int) -> None:
-        """A sampled token, whose keys and values the next step computes."""
+        """Append a sampled token, whose keys and values the next step computes."""
         self.pending = [token]
         self.generated += 1

@@ -14,14 +14,15 @@ from luthier.types.errors import BadRequestError
 from luthier.types.sized_cache import sized_cache
 
 MAX_GRAMMAR_CHARACTERS = 256 * 1024
-_STRUCTURE = '"}]qz'  # both letters may follow inside a string, and hardly anywhere else
+_STRUCTURE = '"}]qz'  # both letters may follow inside a string, but hardly anywhere else
 
 
 class GrammarMatcher:
     """The grammar state of one generation; consumes its tokens in order."""
 
     def __init__(self, grammar: str, base: Path, stop_ids: Iterable[int]) -> None:
-        """`base`: the model folder with its tokenizer.json. Raises BadRequestError for a grammar that cannot be met."""
+        """`base`: the model folder with its tokenizer.json. Raises BadRequestError for a grammar that cannot be
+        satisfied."""
         stops = tuple(sorted(stop_ids))
         tokenizer = _tokenizer(base, stops)
         self._matcher: Any = _compiled(grammar, base, stops).deep_copy()
@@ -37,9 +38,9 @@ class GrammarMatcher:
         return np.unpackbits(self._mask_words.view(np.uint8), bitorder="little").astype(bool)
 
     def closing(self, allowed: np.ndarray) -> np.ndarray:
-        """bool [V]: of the allowed tokens those that bring JSON to its end, or all where there are none.
+        """bool [V]: those of the allowed tokens that complete the JSON, or all if there are none.
 
-        They end the output, else a string, else an object or a list.
+        They end the output, otherwise a string, otherwise an object or a list.
         """
         quote, brace, bracket, *letters = self._structure_ids
         in_string = bool(allowed[quote] and allowed[letters].all())
@@ -60,7 +61,7 @@ class GrammarMatcher:
 
 
 def validate_grammar(grammar: str, param: str) -> None:
-    """Raises BadRequestError, which names `param` and the reason."""
+    """Raises BadRequestError with `param` and the reason."""
     from llguidance import LLMatcher
 
     reason = f"it is longer than {MAX_GRAMMAR_CHARACTERS} characters" if len(grammar) > MAX_GRAMMAR_CHARACTERS else ""
@@ -72,7 +73,7 @@ def validate_grammar(grammar: str, param: str) -> None:
 
 @sized_cache
 def _compiled(grammar: str, base: Path, stop_ids: tuple[int, ...]) -> Any:
-    """In its initial state; copying it takes a thousandth of the time of compiling."""
+    """The compiled grammar in its initial state; copying it takes a thousandth of the time of compiling."""
     from llguidance import LLMatcher
 
     return LLMatcher(_tokenizer(base, stop_ids), grammar)

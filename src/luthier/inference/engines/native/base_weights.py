@@ -24,7 +24,7 @@ _NORMS = ("input_layernorm", "post_attention_layernorm")
 class BaseWeights:
     """Matrices and vectors are rounded to `precision`; see `bfloat16.py` for how that looks.
 
-    `embeddings`: None where they are the LM head. `lm_head`, `norm`: the last ones.
+    `embeddings`: None if they are tied to the LM head. `lm_head`, `norm`: the final ones.
     """
 
     def __init__(self, base: Path, spec: DecoderSpec, precision: Precision) -> None:
@@ -64,7 +64,7 @@ class BaseWeights:
         return bfloat16.widened(self.rows(names))
 
     def fit_bfloat16(self) -> bool:
-        """Whether bfloat16 holds all matrices exactly."""
+        """Whether bfloat16 represents all matrices exactly."""
         return all(
             self._tensors.is_bfloat16(name)
             or np.array_equal(bfloat16.widened(bfloat16.rounded(values := self._read(name))), bfloat16.widened(values))
@@ -80,9 +80,10 @@ class BaseWeights:
         return bfloat16.widened(values) if self._precision == "float32" else bfloat16.rounded(values)
 
     def _are_tied(self, spec: DecoderSpec) -> bool:
-        """Whether one matrix is embeddings and LM head: as the config says, unless the files have two that differ.
+        """Whether embeddings and LM head are tied: according to the config, unless the files have two different
+        matrices.
 
-        The config of a checkpoint with several towers does not say it reliably.
+        The config of a checkpoint with several towers is not reliable in this respect.
         """
         stored = self._tensors.shapes
         if isinstance(read_config(self._base).get("text_config"), Mapping):
@@ -112,7 +113,7 @@ def layer_name(layer: int, part: str) -> str:
 
 
 def _files(base: Path) -> list[Path]:
-    """Those that transformers reads. Raises OSError, ValueError."""
+    """The weight files that transformers would read. Raises OSError, ValueError."""
     whole, index = base / "model.safetensors", base / "model.safetensors.index.json"
     if whole.exists() or not index.exists():
         return [whole]
@@ -121,7 +122,7 @@ def _files(base: Path) -> list[Path]:
 
 
 def _text_name(name: str) -> str:
-    """The name in the text model alone; a model that was saved without its head lacks the first part of it."""
+    """The name of a weight in the text model; a model saved without its head lacks the first part of it."""
     for pattern, replacement in TEXT_WEIGHTS.items():
         name = re.sub(pattern, replacement, name)
     return name if name.startswith((_BODY, _LM_HEAD)) else f"{_BODY}{name}"

@@ -1,4 +1,5 @@
-"""Whether a base may be served with weights in 8 bits: measured when it is first loaded, kept in the cache folder."""
+"""Whether a base may be served with weights in 8 bits: measured when it is first loaded, and stored in the cache
+folder."""
 
 import hashlib
 import json
@@ -18,7 +19,7 @@ from luthier.types.durable_text import write_durably
 
 _log = logging.getLogger(__name__)
 _VERSION = 1  # of the 8-bit format and of what is measured
-# Nats. Half of what the parity gate allows in bfloat16: the other half is left to the rounding that it is made for.
+# Nats. Half of the parity gate's limit in bfloat16; the other half is left for the rounding that the gate is meant for.
 LIMIT = MAX_MEAN_DIFFERENCE["bfloat16"] / 2
 _TEXT = (
     "The lighthouse keeper wrote in his log every night. On the 3rd of May 1887 a storm sank two ships off the coast; "
@@ -32,7 +33,7 @@ def passes(base: Path, cache: Path, kernels: str, build: Callable[[bool], ModelR
     """Whether 8 bits change the log-probabilities of a text by at most LIMIT on average.
 
     `kernels`: CPU tier and dtype of activations; `build`: the runner of the base, with 8 bits or without. Nothing is
-    built when it was measured before.
+    built if it has been measured before.
     """
     path = _folder(cache) / f"{_fingerprint(base, kernels)}.json"
     if path.exists():
@@ -45,7 +46,7 @@ def passes(base: Path, cache: Path, kernels: str, build: Callable[[bool], ModelR
 
 
 def _mean_difference(base: Path, build: Callable[[bool], ModelRunner]) -> float:
-    """Infinite for a base whose folder has no tokenizer.json."""
+    """The mean difference in nats; infinite for a base without tokenizer.json."""
     if not (base / "tokenizer.json").exists():
         return float("inf")
     ids = Tokenizer.from_file(str(base / "tokenizer.json")).encode(_TEXT).ids
@@ -66,6 +67,6 @@ def _folder(cache: Path) -> Path:
 
 
 def _fingerprint(base: Path, kernels: str) -> str:
-    """Of the model's files and of what computes."""
+    """A fingerprint of the model's files and of the code and CPU tier that compute."""
     files = sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(base))
     return hashlib.sha256(repr((_VERSION, kernels, str(base), files)).encode()).hexdigest()[:16]

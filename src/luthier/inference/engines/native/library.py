@@ -1,4 +1,4 @@
-"""The compiled `forward.cpp`: one library for each CPU tier, of which a process takes the fastest that works here."""
+"""The compiled `forward.cpp`: one library per CPU tier; a process uses the fastest that works on this machine."""
 
 import ctypes
 from functools import lru_cache
@@ -48,24 +48,24 @@ class Library(NamedTuple):
         return precision if self.computes_bf16 else "float32"
 
     def run(self, forward: ForwardPass, weights: WeightFormat, epsilon: float) -> bool:
-        """False when memory runs out."""
+        """Run a pass; False if memory runs out."""
         is_bf16, kind = ctypes.c_int64(weights.activations == "bfloat16"), ctypes.c_int64(weights.kind)
         return bool(self.functions.luthier_forward(is_bf16, kind, ctypes.c_float(epsilon), ctypes.byref(forward)))
 
 
 def unavailable(cache: Path = DEFAULT_CACHE) -> str | None:
-    """Why the engine cannot compute on this machine, if so. `cache`: the folder it compiles into."""
+    """The reason why the engine cannot compute on this machine, if any. `cache`: the folder for compiled libraries."""
     return None if fastest_library(cache) else native.NO_COMPILER
 
 
 def fastest_library(cache: Path) -> Library | None:
-    """Of the tiers that this CPU has and LUTHIER_CPU_TIER allows. None without a compiler."""
+    """The fastest library of the tiers that this CPU supports and LUTHIER_CPU_TIER allows. None without a compiler."""
     return next(filter(None, (_library(cache, tier) for tier in cpu_tiers())), None)
 
 
 @lru_cache
 def _library(cache: Path, tier: CpuTier) -> Library | None:
-    """None as well where the operating system does not grant AMX to this process."""
+    """The library of a tier; None also if the operating system does not grant AMX to this process."""
     functions = native.load_library(cache, *_SOURCES, tier=tier.name)
     if functions is None or (tier.name == "amx" and not native.has_amx(functions)):
         return None

@@ -17,7 +17,7 @@ from luthier.inference.engines import bfloat16
 # Outputs of a panel, of half a panel; the number of inputs is a multiple of the third.
 PANEL, HALF_PANEL, INPUT_MULTIPLE = 32, 16, 32
 _SCALE_BYTES, _LARGEST = 2, 127
-_PACKED_AT_ONCE = 64 * PANEL  # outputs: of a large matrix, what is made on the way takes little memory
+_PACKED_AT_ONCE = 64 * PANEL  # outputs at a time, so that the temporary memory for a large matrix is small
 _DTYPES: dict[str, type] = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.uint8}  # of stored elements
 
 
@@ -26,13 +26,13 @@ def round_up(count: int, multiple: int = PANEL) -> int:
 
 
 def element_type(precision: Precision) -> type:
-    """The NumPy type that holds it."""
+    """The NumPy type that stores it."""
     return _DTYPES[precision]
 
 
 class Arena:
-    """Memory for a number of elements, handed out piece by piece. Uses pages of 2 MB where the operating system has
-    them: a pass takes about 5 % less time.
+    """Memory for a number of elements, allocated piece by piece. Uses pages of 2 MB if the operating system supports
+    them, which makes a pass about 5 % faster.
     """
 
     def __init__(self, count: int, dtype: type) -> None:
@@ -65,7 +65,7 @@ def pack(weight: np.ndarray, panel: int = PANEL, multiple: int = INPUT_MULTIPLE)
 
 
 class WeightFormat(NamedTuple):
-    """How base weights are stored. `kind`: WeightType of `forward.cpp`; `dtype`: of the stored elements;
+    """The storage format of base weights. `kind`: WeightType of `forward.cpp`; `dtype`: of the stored elements;
     `activations`: the precision that they are multiplied with, which orders the integers of 8 bits.
     """
 
@@ -87,7 +87,7 @@ class WeightFormat(NamedTuple):
         return np.concatenate(list(self._pieces(weight)))
 
     def embeddings(self, weight: np.ndarray) -> np.ndarray:
-        """Those that are not shared with the LM head, as a pass reads them."""
+        """Embeddings that are not shared with the LM head, in the format for a pass."""
         return bfloat16.widened(weight) if self.dtype == np.float32 else bfloat16.rounded(weight)
 
     def _pieces(self, weight: np.ndarray) -> Iterator[np.ndarray]:
@@ -122,7 +122,7 @@ def quantize(weight: np.ndarray, activations: Precision) -> np.ndarray:
 
 
 def _padded(weight: np.ndarray, panel: int, multiple: int = INPUT_MULTIPLE) -> np.ndarray:
-    """With zeros, to whole panels and blocks of inputs."""
+    """Pad with zeros to complete panels and blocks of inputs."""
     padded = np.zeros((round_up(len(weight), panel), round_up(weight.shape[1], multiple)), weight.dtype)
     padded[: len(weight), : weight.shape[1]] = weight
     return padded

@@ -1,4 +1,4 @@
-"""Cosines and sines of rotary position embeddings (Su et al., 2021), computed when positions are first reached."""
+"""Cosines and sines of rotary position embeddings (Su et al., 2021), computed when positions are first used."""
 
 import math
 

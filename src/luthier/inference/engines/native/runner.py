@@ -38,7 +38,8 @@ _BLOCK_SIZE = 64  # tokens
 
 
 def build(base: Path, options: EngineOptions) -> "NativeRunner":
-    """With weights in 8 bits where the options say so, or leave it open and it is measured to change little.
+    """Build a runner, with weights in 8 bits if the options say so, or if they leave it open and the measured change is
+    small.
 
     Raises BaseModelError.
     """
@@ -74,7 +75,7 @@ class NativeRunner(ModelRunner):
         self._format = WeightFormat.of(_stored_type(weights, precision, eight_bits), activations)
         self.context_tokens = spec.context_tokens
         self._rotary = RotaryTable(spec)
-        self._referenced: dict[str, Any] = {}  # objects whose addresses the pass has
+        self._referenced: dict[str, Any] = {}  # objects whose addresses are in the pass
         self._pass = ForwardPass(
             layer_count=spec.layers, hidden_size=spec.hidden_size, heads=spec.heads, kv_heads=spec.kv_heads,
             head_width=spec.head_dim, intermediate_size=spec.intermediate_size, vocabulary_size=spec.vocab_size,
@@ -86,13 +87,13 @@ class NativeRunner(ModelRunner):
         shapes = {f"keys.{layer}": keys for layer in range(spec.layers)}
         shapes |= {f"values.{layer}": values for layer in range(spec.layers)}
         self.pool = BlockPool(_BLOCK_SIZE, shapes, np.dtype(element_type(activations)).itemsize)
-        self._bound_reallocations = 0  # of the pool, when the pass got its addresses
+        self._bound_reallocations = 0  # reallocations of the pool when the pass got its addresses
         self.kv_cache = PagedCache(self.pool)
         self.adapters = PackedLora(self._model, activations, max_loras)
         release_memory()
 
     def run(self, chunks: Sequence[Chunk], hidden: bool = False) -> np.ndarray:
-        """Batch-invariant. Sequences with the same adapter stand together, which is faster."""
+        """Batch-invariant. Sequences with the same adapter are adjacent, which is faster."""
         for chunk in chunks:
             self.pool.extend(chunk.cache, chunk.past + len(chunk.token_ids))
         self._set_chunks(chunks)
@@ -173,7 +174,7 @@ class NativeRunner(ModelRunner):
             setattr(self._pass, name, _address(value))
 
     def _bind_pool(self) -> None:
-        """The addresses of the blocks, if they have moved."""
+        """Update the addresses of the blocks if they have moved."""
         if self._bound_reallocations == self.pool.reallocations:
             return
         for name in ("keys", "values"):
@@ -185,7 +186,7 @@ class NativeRunner(ModelRunner):
 def _stored_type(
     weights: BaseWeights, precision: Precision, eight_bits: bool
 ) -> Literal["float32", "bfloat16", "int8"]:
-    """8 bits where they are asked for, else bfloat16 where that holds all weight matrices exactly, else `precision`."""
+    """8 bits if requested, otherwise bfloat16 if it represents all weight matrices exactly, otherwise `precision`."""
     if eight_bits:
         return "int8"
     return "bfloat16" if weights.fit_bfloat16() else precision

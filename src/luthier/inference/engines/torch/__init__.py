@@ -2,7 +2,7 @@
 
 from luthier.arch import Backend, Feature
 
-# All but attention to later tokens, and quantized weights.
+# All features except attention to later tokens and quantized weights.
 BACKEND = Backend(
     "the engine batched",
     "引擎 batched ",

@@ -14,7 +14,7 @@ Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tenso
 
 
 def prefill_attention(row: Row, start: int, count: int, spec: DecoderSpec) -> Attention:
-    """For `count` tokens of one sequence from position `start` on."""
+    """Attention for `count` tokens of one sequence from position `start` on."""
     shape, end = row.buffer.shape, start + count
     length, kv_heads, group_size = round_up(end, POSITION_MULTIPLE), shape.kv_heads, spec.heads // shape.kv_heads
     firsts = {window: _first_position(start, window) for window in spec.windows}
@@ -41,7 +41,7 @@ def prefill_attention(row: Row, start: int, count: int, spec: DecoderSpec) -> At
 
 
 def decode_attention(buffer: RowBuffer, positions: Sequence[int], spec: DecoderSpec) -> Attention:
-    """For one token of each of the first rows; `positions`: where they stand."""
+    """Attention for one token of each of the first rows, at these `positions`."""
     shape, count, length = buffer.shape, len(positions), round_up(max(positions) + 1, POSITION_MULTIPLE)
     rows = torch.arange(count, device=shape.device)
     ends = torch.tensor(positions, device=shape.device)
@@ -65,7 +65,7 @@ def decode_attention(buffer: RowBuffer, positions: Sequence[int], spec: DecoderS
     return attend
 
 
-# Masks are in the model's dtype: PyTorch would convert boolean ones anew in every layer.
+# Masks are in the model's dtype, since PyTorch would convert boolean masks again in every layer.
 
 
 def _first_position(start: int, window: int | None) -> int:

@@ -1,6 +1,6 @@
-"""Attention-only decoders in PyTorch with fused projections; computes what transformers computes from the same weights.
+"""Attention-only decoders in PyTorch with fused projections; equivalent to transformers with the same weights.
 
-Every twist that the description of a decoder names is one small computation, here or in the files beside.
+Every feature in the description of a decoder is one small computation, here or in the neighbouring files.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ class Decoder(TorchModel):
         body = model.to(device).model
         self._layers = [DecoderLayer(layer, index, spec) for index, layer in enumerate(body.layers)]
         self._embeddings = body.embed_tokens.weight
-        # Rounded to the dtype before it multiplies, as transformers does.
+        # Rounded to the dtype before the multiplication, as in transformers.
         self._embedding_multiplier = torch.tensor(spec.embedding_multiplier, dtype=dtype, device=device)
         self._norm = norm_of(body, "norm", spec)
         self._lm_head = PackedLinear(model.lm_head.weight)

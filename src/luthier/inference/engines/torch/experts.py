@@ -13,10 +13,10 @@ from luthier.inference.engines.torch.packed_linear import PackedLinear, fuse
 
 
 class MixtureOfExperts:
-    """Adapters change no expert and no router; where all tokens share an expert beside the mixture, they change that.
+    """Adapters do not change experts or routers, except an expert that all tokens share beside the mixture.
 
-    A token is rounded the same whatever experts the other tokens of a pass are sent to: the experts' shares of a token
-    are added in the order of its own choice, in float32.
+    The rounding of a token does not depend on the experts of the other tokens in a pass: the experts' outputs for a
+    token are summed in float32 in the order of the token's own ranking.
     """
 
     def __init__(self, layer: Any, shape: Experts, spec: DecoderSpec) -> None:
@@ -63,7 +63,7 @@ def _gated_mlp(layer: Any, spec: DecoderSpec) -> GatedMlp:
 
 
 def _linears(experts: Any, name: str) -> list[PackedLinear]:
-    """The layer `name` of each expert; gates come first in its outputs, then what they multiply."""
+    """The layer `name` of each expert; its outputs are the gates, followed by the values that they multiply."""
     parameter, biases = getattr(experts, name), getattr(experts, f"{name}_bias", None)
     weights = parameter.data.transpose(1, 2) if experts.is_transposed else parameter.data
     parameter.data = weights.new_empty(0)

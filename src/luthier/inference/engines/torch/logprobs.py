@@ -8,7 +8,7 @@ from luthier.inference.engine import Token
 
 
 def token_logprobs(logits: torch.Tensor, targets: Sequence[int], top: int) -> list[Token]:
-    """logits [T, V] and the T tokens that follow; `top` likeliest tokens come with each."""
+    """logits [T, V] and the T tokens that follow; each result includes the `top` most likely tokens."""
     if not targets:
         return []
     logits = logits.float()

@@ -12,7 +12,7 @@ from luthier.inference.engines.torch.packed_linear import PackedLinear
 
 
 class LoraDelta(Protocol):
-    """The adapters' share of a fused projection."""
+    """The adapters' output for a fused projection."""
 
     def share(self, x: torch.Tensor, layer: int, projection: str) -> torch.Tensor | None:
         """x [T, D] -> [T, O]; None where no token has an adapter."""

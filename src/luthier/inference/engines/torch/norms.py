@@ -1,4 +1,4 @@
-"""The norms of a decoder, in float32, rounded once."""
+"""The norms of a decoder, computed in float32 and rounded once."""
 
 from collections.abc import Callable
 from functools import partial

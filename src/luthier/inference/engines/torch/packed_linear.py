@@ -1,7 +1,7 @@
-"""Linear layers with constant weights, in the memory order that the CPU reads fastest.
+"""Linear layers with constant weights, in the memory layout that is fastest on the CPU.
 
 In bfloat16 on x86 CPUs, oneDNN's packed order serves one row and five hundred equally well and is batch-invariant: a
-row has the same bits alone and in a batch. In float32, and on other devices, the weight stays as it was.
+row has the same bits alone and in a batch. In float32 and on other devices, the weight is unchanged.
 """
 
 import platform
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-# Rows that oneDNN packs for. Packed for more, it sums the products of one row in another order than those of several.
+# The number of rows that oneDNN packs for. With a larger one, it sums the products of a single row in a different order
+# than those of several.
 _ROWS = 1
 
 

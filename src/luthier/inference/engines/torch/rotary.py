@@ -13,7 +13,7 @@ Rotation = Callable[[torch.Tensor], torch.Tensor]
 
 
 def rotations(angles: list[Angles | None], spec: DecoderSpec) -> list[Rotation | None]:
-    """The rotation of each layer; None for layers that rotate nothing."""
+    """The rotation of each layer; None for layers without rotation."""
     interleaved = Feature.INTERLEAVED_ROTARY in spec.features
     return [None if layer is None else partial(_rotated, angles=layer, interleaved=interleaved) for layer in angles]
 

@@ -1,4 +1,5 @@
-"""The batched engine, in PyTorch on CPU and GPU: one pass decodes all running sequences; a prefill chunk is its own."""
+"""The batched engine, in PyTorch on CPU and GPU: one pass decodes all running sequences; each prefill chunk has its
+own pass."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -42,7 +43,7 @@ class TorchRunner(ModelRunner):
         return self._outputs(chunks, hidden).float().cpu().numpy()
 
     def logprobs(self, chunk: Chunk, targets: Sequence[int], top: int) -> list[Token]:
-        """On a GPU, the logits of hundreds of positions stay there; on a CPU, NumPy is faster."""
+        """Score a chunk. On a GPU, the logits of hundreds of positions stay there; on a CPU, NumPy is faster."""
         if self._model.device.type == "cpu":
             return super().logprobs(chunk, targets, top)
         return token_logprobs(self._outputs([chunk], hidden=False), targets, top)
@@ -63,7 +64,7 @@ class TorchRunner(ModelRunner):
         return self._hidden_states(chunk.cache, chunk.token_ids, chunk.past, chunk.lora_slot)
 
     def _update_rotation(self, chunk: Chunk) -> None:
-        """With LongRoPE, computes a sequence's past anew where its length now asks for the other factors."""
+        """With LongRoPE, recompute a sequence's past if its length now requires the long factors."""
         row, short_tokens = chunk.cache, self._model.spec.rotary.short_tokens
         tokens = max(chunk.past + len(chunk.token_ids), chunk.prompt_tokens)
         is_long = short_tokens is not None and tokens > short_tokens
@@ -88,13 +89,14 @@ class TorchRunner(ModelRunner):
         return states
 
     def _is_long(self, rows: Sequence[Row]) -> torch.Tensor | None:
-        """bool [T], of the row of each token; None where the length of a sequence changes no rotation."""
+        """bool [T], for the row of each token; None if the rotation does not depend on the length of a sequence."""
         if self._model.spec.rotary.short_tokens is None:
             return None
         return torch.tensor([row.is_long for row in rows], device=self._model.device)
 
     def _decode(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """Hidden states [B, D] of one token each; rows between them that are not scheduled are computed and dropped."""
+        """Hidden states [B, D] of one token each; rows between them that are not scheduled are computed and
+        discarded."""
         if not chunks:
             return torch.empty(0, 0)
         for chunk in chunks:

@@ -1,1 +1,1 @@
-"""vLLM as an engine: a server of its own, reached over HTTP with token ids in and out."""
+"""vLLM as an engine: a separate server, called over HTTP with token ids in and out."""

@@ -42,7 +42,7 @@ class VllmAdapters:
             self._uses[adapter] -= 1
 
     def forget(self, adapter: Path | None) -> bool:
-        """For a server that has restarted and lost its adapters. False if the adapter was not loaded."""
+        """Forget an adapter that a restarted server has lost. False if it was not loaded."""
         return adapter is not None and self._names.pop(adapter, None) is not None
 
     async def _load(self, adapter: Path) -> None:

@@ -1,6 +1,6 @@
 """The vllm engine: a client of vLLM servers, one started here for the base model, or several run by an operator.
 
-vLLM schedules, caches prefixes and samples, so this is an Engine of its own and no ModelRunner.
+vLLM does scheduling, prefix caching and sampling, so this implements Engine rather than ModelRunner.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class VllmStream(GenerationStream):
     """One generation in vLLM, which reports `cached_tokens` at the end."""
 
     def __init__(self, request: EngineRequest, on_token: OnToken | None, release: Callable[[], None]) -> None:
-        """`release` frees the place in the queue; it is called once, before the end is delivered."""
+        """`release` frees the queue slot; it is called once, before the end is delivered."""
         super().__init__(on_token)
         self.request = request
         self._release, self._lock = release, threading.Lock()
@@ -59,7 +59,7 @@ class VllmEngine:
     eight_bits = False  # as far as Luthier knows
 
     def __init__(self, base: Path, options: EngineOptions) -> None:
-        """Raises BaseModelError when vLLM cannot be started or reached, or serves another model."""
+        """Raises BaseModelError if vLLM cannot be started or reached, or serves another model."""
         self._admission = AdmissionControl(options.max_requests_per_key)
         self._server = None if options.vllm.url else VllmServer(base, options)
         self._closed = False
@@ -137,7 +137,8 @@ class VllmEngine:
             stream.finish("cancelled")
 
     async def _stream_tokens(self, stream: VllmStream) -> FinishReason:
-        """On another replica while the one that was chosen cannot be reached and nothing was delivered."""
+        """Stream the tokens, switching to another replica if the chosen one cannot be reached and nothing has been
+        delivered."""
         unreachable: set[VllmReplica] = set()
         while True:
             async with self._pool.replica(stream.request.adapter, unreachable) as replica:
@@ -203,7 +204,7 @@ def _deliver(stream: VllmStream, chunk: dict[str, Any]) -> FinishReason | None:
 
 
 def _replicas(base: Path, options: EngineOptions, server: VllmServer | None) -> list[VllmReplica]:
-    """The one that was started here, or those that the setting names."""
+    """The replica that was started here, or those of the setting."""
     if server is not None:
         return [VllmReplica(_client(server.url, server.key, is_own=True), base, options.max_loras, is_own=True)]
     urls = [url.strip() for url in (options.vllm.url or "").split(",") if url.strip()]
@@ -212,7 +213,7 @@ def _replicas(base: Path, options: EngineOptions, server: VllmServer | None) -> 
 
 
 def _client(url: str, key: str, *, is_own: bool) -> httpx.AsyncClient:
-    """Proxies of the environment apply to servers of an operator's."""
+    """An HTTP client; proxies of the environment apply only to the operator's servers."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     timeout, limits = httpx.Timeout(600, connect=10), httpx.Limits(max_connections=None)
     base_url = url.rstrip("/").removesuffix("/v1")

@@ -12,7 +12,7 @@ from typing import Any
 from luthier.inference.engine import EngineRequest, Token
 from luthier.types.errors import APIError, BadRequestError, UnavailableError
 
-_MIN_TOP_P = 1e-6  # vLLM refuses 0; the likeliest token always stays
+_MIN_TOP_P = 1e-6  # vLLM rejects 0; the most likely token always stays
 
 
 def completion_request(request: EngineRequest, model: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def adapter_name(adapter: Path) -> str:
 
 
 def parse(content: bytes) -> Any:
-    """A JSON body, or as text what is none."""
+    """A parsed JSON body, or its text if it is not JSON."""
     try:
         return json.loads(content)
     except ValueError:

@@ -1,7 +1,7 @@
-"""vLLM servers with the same base model: each with its adapters and its state, and the choice among them.
+"""vLLM servers with the same base model, each with its adapters and state, and the choice among them.
 
 A replica that refuses a connection, or that a probe of `/health` finds down or draining, gets no new generations until
-a later probe finds it well. It may have restarted by then, so its adapters are loaded anew.
+a later probe succeeds. It may have restarted by then, so its adapters are loaded again.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class VllmReplica:
         return ReplicaLoad(self.name, self.running, adapter is not None and self.adapters.has(adapter))
 
     async def probe(self) -> None:
-        """Takes it in or out of use."""
+        """Check the replica, and enable or disable it."""
         try:
             response = await self.client.get("/health", timeout=_PROBE_TIMEOUT_S)
             response.raise_for_status()
@@ -69,8 +69,8 @@ class ReplicaPool:
         self.replicas = replicas
 
     async def connect(self) -> int:
-        """The context in tokens that all replicas have. Raises BaseModelError if one serves another model, or none
-        can be reached.
+        """Returns the smallest context of the replicas, in tokens. Raises BaseModelError if one serves another model,
+        or none can be reached.
         """
         outcomes = await asyncio.gather(*(replica.connect() for replica in self.replicas), return_exceptions=True)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

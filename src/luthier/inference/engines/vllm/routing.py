@@ -1,8 +1,8 @@
 """Which vLLM replica takes a request: one that has its adapter, unless that one is overloaded.
 
-Loading an adapter costs a request its time to first token, so requests for one adapter stay together; a replica that
-runs far more than the others is passed over, so that a popular adapter spreads. For an adapter that none has,
-rendezvous hashing orders the replicas: every API server names the same one, without knowing of the others.
+Loading an adapter costs a request its time to first token, so requests for one adapter stay together; a replica with a
+much higher load than the others is skipped, so that a popular adapter spreads. For an adapter that no replica has
+loaded, rendezvous hashing orders the replicas: every API server selects the same one without communication.
 
 Sources: Ray Serve's multi-LoRA routing, docs.ray.io/en/latest/serve/llm/user-guides/multi-lora.html; the bound on load,
 Mirrokni et al., "Consistent Hashing with Bounded Loads", 2018.
@@ -13,8 +13,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LOAD_FACTOR = 1.25  # of the mean: what one replica may run before requests pass it over
-_MIN_SLACK = 4  # generations above the mean that are never too many
+_LOAD_FACTOR = 1.25  # relative to the mean: the load above which a replica is skipped
+_MIN_SLACK = 4  # generations above the mean that are always allowed
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,5 @@ def choose(replicas: Sequence[ReplicaLoad], adapter: str | None) -> int:
 
 
 def _rank(adapter: str, replica: str) -> bytes:
-    """Rendezvous hashing: the highest of an adapter's ranks is its home."""
+    """Rendezvous hashing: an adapter's home is the replica with the highest rank."""
     return hashlib.blake2b(f"{adapter}\0{replica}".encode(), digest_size=8).digest()

@@ -1,6 +1,6 @@
 """A vLLM server as a subprocess: on loopback, with a random API key and a log file.
 
-vLLM may be installed in an environment of its own, so it is started as a command and never imported.
+vLLM may be installed in a separate environment, so it is started as a command and never imported.
 """
 
 import os
