@@ -39,9 +39,10 @@ def _rewritten(message: Any) -> list[_Message] | None:
 
 
 def _is_known(part: Any) -> bool:
-    if not isinstance(part, dict) or part.get("type") not in _KEYS:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or kind not in _KEYS:
         return False
-    read, others = _KEYS[part["type"]]
+    read, others = _KEYS[kind]
     missing = read - part.keys() - {"content"}  # a result may have none
     texts = ("text", "thinking", "id", "name", "tool_use_id")
     return (
