@@ -4,7 +4,8 @@
 
 Without a model. Learnt are the first `--examples` lines of TRAIN; `--unseen` leaves out the held-out questions that are
 learnt. Prints how many held-out values are in copied arguments, how many of these are in arguments whose values have
-known ends, and every value that the grammar of a served model would not take.
+known ends, and everything that the grammar of a served model would not take: values, and calls that violate the
+functions as the calls of TRAIN show them (a served model is held to these where its file defines none).
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 
 from luthier.data.examples.call_survey import CallSurvey, CopySource, arguments_of
 from luthier.data.examples.example import calls_in
+from luthier.data.examples.tool_definitions import FunctionSchemas
 
 
 def main() -> None:
@@ -29,12 +31,14 @@ def main() -> None:
     survey = CallSurvey()
     for messages in train:
         survey.add(messages)
-    copied = survey.copied()
+    copied, functions = survey.copied(), FunctionSchemas(survey.definitions(()))
     values = in_copied = with_ends = 0
-    forbidden = []
+    forbidden: list[tuple[Any, ...]] = []
     for messages in held_out:
         source = CopySource(messages[:-1])
         for _, function in calls_in(messages[-1]):
+            if faults := functions.faults(function["name"], arguments_of(function)):
+                forbidden.append((function["name"], *faults))
             arguments = copied.get(function["name"], {})
             for name, value in (arguments_of(function) or {}).items():
                 values += 1

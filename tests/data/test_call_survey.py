@@ -99,9 +99,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 Takes = Callable[..., bool]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def takes(tokenizer: Tokenizer) -> Takes:
     """Whether a definition takes arguments after a question, once `city`, `people` and `price` are copied."""
+
+    grammar_tokenizer = LLTokenizer(tokenizer.to_str(), eos_token=[tokenizer.token_to_id("<eos>")])
 
     def takes(definition: dict[str, Any], question: str, arguments: str, ends: list[str] | None = None) -> bool:
         messages = [{"role": "system", "content": "Rome 77"}, {"role": "user", "content": question}]
@@ -109,7 +111,7 @@ def takes(tokenizer: Tokenizer) -> Takes:
         (held,) = copies.hold([definition], {"book": {"city": ends, "people": None, "price": None}})
         rules = [*argument_rules("start", close_schema(held["function"]["parameters"])), *copies.lark()]
         grammar = "%llguidance {}\n" + "\n".join(rules) + "\n"
-        matcher = LLMatcher(LLTokenizer(tokenizer.to_str(), eos_token=[tokenizer.token_to_id("<eos>")]), grammar)
+        matcher = LLMatcher(grammar_tokenizer, grammar)
         assert not matcher.is_error(), matcher.get_error()
         ids = tokenizer.encode(arguments, add_special_tokens=False).ids
         return matcher.try_consume_tokens(ids) == len(ids) and bool(matcher.is_accepting())
