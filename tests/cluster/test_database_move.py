@@ -102,7 +102,7 @@ def test_every_row_goes_there_and_back(url: str, tmp_path: Path) -> None:
 
 def test_the_data_folder_is_used_with_postgresql_from_then_on(data: Path, url: str) -> None:
     assert move_to_postgres(data, url).missing == []
-    with pytest.raises(LuthierError, match="holds files but no database"):
+    with pytest.raises(LuthierError, match="contains files but no database"):
         Store(data)
     store = Store(data, url=url)
     [file] = store.files.list(purpose=None, limit=9, ascending=True, after=None).data
@@ -110,7 +110,7 @@ def test_the_data_folder_is_used_with_postgresql_from_then_on(data: Path, url: s
     newest = put(store, b"more"), store.jobs.create(**JOB)  # with numbers after those that were moved
     store.close()
     assert move_to_folder(url, data).rows["files"] == 2
-    with pytest.raises(LuthierError, match=r"holds luthier\.db, and the setting `store` names PostgreSQL"):
+    with pytest.raises(LuthierError, match=r"contains luthier\.db, but the setting `store` is a PostgreSQL URL"):
         Store(data, url=url)
     store = Store(data)
     assert store.files.list(purpose=None, limit=9, ascending=False, after=None).data[0] == newest[0]
