@@ -116,7 +116,7 @@ class Application:
 
 @cache
 def _application(folder: Path) -> Application:
-    """Its first document of the API, which takes longest, is no input."""
+    """The document of the API, which takes longest, is made with it."""
     target = Application(folder)
     target.send("GET", openapi.PATH)
     return target
