@@ -1,4 +1,4 @@
-"""What the layers of a base model compute, read from its config; and which backend can compute it.
+"""A description of a base model's layers, read from its config, and the backends that support it.
 
     features.py     the Feature enum: every way in which a decoder departs from the plainest Llama
     families.py     per model type: the features it always has, and the config keys it honours

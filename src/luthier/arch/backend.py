@@ -1,4 +1,4 @@
-"""Backend: which features one implementation of the layers supports."""
+"""Backend: the features that one implementation of the layers supports."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Backend:
     supported: frozenset[Feature]
 
     def refusal(self, spec: DecoderSpec | Unsupported, language: Language | None = "en") -> str | None:
-        """Why it cannot compute the decoder, in `language` or that of the environment; None if it can."""
+        """The reason why it cannot compute the decoder, in `language` or that of the environment; None if it can."""
         if isinstance(spec, Unsupported):
             return say(
                 f"{self.name} does not support this architecture: {spec.reason}",

@@ -23,7 +23,7 @@ from luthier.types.errors import BaseModelError
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A config that is not described here, and why, in English and Chinese."""
+    """A config that is not described here, with the reason in English and Chinese."""
 
     reason: str
     chinese: str = field(default="", compare=False)

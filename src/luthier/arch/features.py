@@ -1,4 +1,4 @@
-"""Every way in which a decoder may depart from the plainest Llama.
+"""Every feature in which a decoder may differ from the plainest Llama.
 
 The plainest Llama: pre-norm layers with RMSNorm, causal attention over all earlier tokens, rotary embeddings over the
 full head width, a SwiGLU MLP, no biases, an output layer of its own, and as many key/value heads as query heads.

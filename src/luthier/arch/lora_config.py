@@ -1,4 +1,4 @@
-"""adapter_config.json of a PEFT folder: what of it Luthier computes, and the scale of each linear layer."""
+"""adapter_config.json of a PEFT folder: the supported options, and the scale of each linear layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ _UNSUPPORTED = ("use_dora", "modules_to_save", "lora_bias", "trainable_token_ind
 
 
 def unsupported_options(config: Mapping[str, Any]) -> list[str]:
-    """The options that change what is computed and that Luthier does not compute."""
+    """The options that affect the result and that Luthier does not support."""
     unsupported = [name for name in _UNSUPPORTED if config.get(name)]
     return unsupported if config.get("bias", "none") == "none" else [*unsupported, "bias"]
 

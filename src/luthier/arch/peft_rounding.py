@@ -1,7 +1,7 @@
 """LoRA layers of PEFT whose sum of base and adapter is rounded once.
 
-PEFT adds the adapter's share to a product that is rounded already. In bfloat16 a share of less than half a unit in the
-last place is lost then, at every element: what a few steps at a small learning rate have taught would vanish.
+PEFT adds the adapter's output to a product that has already been rounded. In bfloat16, an output of less than half a
+unit in the last place is then lost at every element, and with it the effect of a few steps at a small learning rate.
 """
 
 from functools import partial

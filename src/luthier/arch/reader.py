@@ -119,7 +119,7 @@ class ConfigReader:
         return float(self["embedding_multiplier"] or 1)
 
     def logit_scale(self) -> float:
-        """What logits are multiplied by."""
+        """The factor of the logits."""
         return float(self["logit_scale"] or 1) / float(self["logits_scaling"] or 1)
 
     def experts(self) -> Experts | None:

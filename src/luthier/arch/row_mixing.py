@@ -1,7 +1,8 @@
-"""How the tokens of a row reach each other, and so whether several examples may share one.
+"""How the tokens of a row influence each other, and so whether several examples may share a row.
 
 Packed rows keep examples apart inside attention. Recurrent and convolution layers carry state from token to token, and
-some attention code takes no layout: there an example has the row for itself, and transformers computes attention.
+some attention code does not support a layout: in these cases each example has its own row, and transformers computes
+attention.
 """
 
 from typing import Any, Literal

@@ -1,4 +1,5 @@
-"""What a base model on this machine can do, found by probes of its architecture, chat template and tokenizer."""
+"""The abilities of a base model on this machine, determined by probing its architecture, chat template and
+tokenizer."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ _LOSSES_ZH: dict[Loss, str] = {
 
 
 class Ability(NamedTuple):
-    """One ability as people read it, such as `context`, "Context", "8,192 tokens"."""
+    """One ability for display, such as `context`, "Context", "8,192 tokens"."""
 
     code: str
     name: str
@@ -39,10 +40,10 @@ class Ability(NamedTuple):
 
 
 def abilities(folder: Path, language: Language | None = None) -> dict[str, Any]:
-    """What the model in `folder` can do, or why it is unusable; phrases in `language`.
+    """The abilities of the model in `folder`, or why it is unusable; texts are in `language`.
 
-    How it trains, the form of calls, parallel calls, turns, reasoning, context and attention window in tokens, tokens
-    per Chinese character.
+    Kind of training, call format, parallel calls, turns, reasoning, context and attention window in tokens, tokens per
+    Chinese character.
     """
     from luthier.arch import DecoderSpec
     from luthier.base_config import context_tokens
@@ -97,7 +98,8 @@ def ability_text(able: dict[str, Any]) -> str:
 
 
 def _training(folder: Path, spec: DecoderSpec | Unsupported, language: Language | None) -> str:
-    """transformers, and with it torch, is asked only where the description of decoders does not know the model."""
+    """The kind of training. transformers, and with it torch, is imported only if the model has no decoder
+    description."""
     from luthier.arch import Unsupported
     from luthier.arch.model_config import load_config
     from luthier.arch.row_mixing import ROW_REASONS, separate_rows
@@ -110,7 +112,7 @@ def _training(folder: Path, spec: DecoderSpec | Unsupported, language: Language 
 
 
 def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
-    """The shortest attention window of a layer; None where every layer sees everything."""
+    """The shortest attention window of a layer; None if every layer sees all tokens."""
     from luthier.arch import Unsupported
     from luthier.arch.model_config import load_config
     from luthier.arch.row_mixing import attention_windows
@@ -120,7 +122,7 @@ def _window(folder: Path, spec: DecoderSpec | Unsupported) -> int | None:
 
 
 def calls_text(choice: TemplateChoice, language: Language | None = None) -> str:
-    """The form in which calls are written, and what the model's own template would lose."""
+    """The call format, and what the model's own template would lose."""
     if not choice.lost:
         return choice.form.name
     from luthier.data.rendering.hermes_form import HERMES

@@ -33,10 +33,11 @@ class CatalogueEntry:
 
 @dataclass(frozen=True)
 class BaseOrigin:
-    """Where others get a base model: `hub_id` and `revision` on a hub, None for one that is on this machine only.
+    """The public source of a base model: `hub_id` and `revision` on a hub, None for one that exists only on this
+    machine.
 
-    `rounded_to`: the GGUF type that the weights here were rounded to, so that those of the hub differ; empty where
-    they are the same.
+    `rounded_to`: the GGUF type that the local weights were rounded to, so that they differ from the hub's; empty if
+    they are equal.
     """
 
     hub_id: str | None

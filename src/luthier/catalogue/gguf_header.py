@@ -1,7 +1,7 @@
-"""What a GGUF file says of itself, read before it is converted.
+"""The header of a GGUF file, read before its conversion.
 
-The reader of the package gguf takes lengths on trust: a file of a kilobyte with an array of 2**40 numbers keeps it busy
-for ever, in memory without end. Here no length goes beyond the end of the file.
+The reader of the package gguf trusts all lengths: a file of one kilobyte that declares an array of 2**40 numbers makes
+it run forever with unlimited memory. Here no length may exceed the end of the file.
 """
 
 import mmap
@@ -20,7 +20,7 @@ _MAX_DEPTH, _MAX_DIMENSIONS = 4, 4
 
 
 class GgufHeader(NamedTuple):
-    """`licence`: empty where the file does not say."""
+    """`licence`: empty if the file does not state one."""
 
     parameters: int
     licence: str

@@ -1,4 +1,4 @@
-"""The cache of Hugging Face's own tools on this machine: what they have downloaded is not downloaded again.
+"""The cache of Hugging Face's own tools on this machine, whose files are not downloaded again.
 
 Snapshots are links to blobs, which are named after the checksum that the hub gave: SHA-256, or git's for small files.
 """
@@ -26,12 +26,12 @@ def cached_file(model: HubModel, revision: str | None, path: str) -> Path | None
 
 
 def is_offline(model: HubModel) -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub of `model`."""
+    """Whether HF_HUB_OFFLINE forbids contacting the hub of `model`."""
     return model.hub == "huggingface" and bool(huggingface_hub.constants.is_offline_mode())
 
 
 def cached_repository(model: HubModel, revision: str | None) -> Repository:
-    """What the cache has of `model`, without asking the hub. Raises BaseModelError."""
+    """The cached files of `model`, without contacting the hub. Raises BaseModelError."""
     name = model.file or "config.json"
     path = cached_file(model, revision, name)
     if path is None:

@@ -1,4 +1,4 @@
-"""Pulling base models: from a hub id, a folder or a GGUF file to a model that requests may name."""
+"""Pulling base models: makes a hub id, a folder or a GGUF file available as a model for requests."""
 
 import json
 import shutil

@@ -1,7 +1,7 @@
-"""Training throughput of this machine: what was measured, and what jobs reached. `rates.json` in the cache folder.
+"""Training throughput of this machine, from measurements and jobs: `rates.json` in the cache folder.
 
-Rates are kept by base model, settings and hardware, each with its date, its steps and the load of the machine, since
-a rate says nothing about an hour in which the machine does something else.
+Rates are kept by base model, settings and hardware, each with its date, its steps and the load of the machine, since a
+rate does not apply while the machine is doing other work.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Bases that may fit a person: one dated table, filtered by language, task and this machine's memory.
+"""Suggestions of base models: one dated table, filtered by language, task and this machine's memory.
 
-Licences and languages are those of the makers' model cards as of `DATED`; whoever depends on one reads the card. What
-of the mission works is that of docs/models.md. `tried` says on what.
+Licences and languages are those of the model cards as of `DATED`; read the card before you rely on one. docs/models.md
+describes what works; `tried` says how it was tested.
 """
 
 from collections.abc import Iterable, Sequence

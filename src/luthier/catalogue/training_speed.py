@@ -1,4 +1,4 @@
-"""How fast an adapter trains on a base of this machine, and about how fast on a base of another size."""
+"""The training speed of an adapter on a base of this machine, and an estimate for bases of other sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Speed:
     weight_bytes: int
 
     def scaled(self, weight_bytes: int) -> Speed:
-        """About what a base of another size would show."""
+        """The estimate for a base of another size."""
         more = int(_BYTES_PER_WEIGHT_BYTE * (weight_bytes - self.weight_bytes))
         speed = self.tokens_per_s * self.weight_bytes / weight_bytes
         return Speed(speed, max(self.memory_bytes + more, weight_bytes), weight_bytes)

@@ -1,4 +1,4 @@
-"""Takes a fine-tuned model out: as a PEFT adapter, merged weights, GGUF, or a folder for Ollama or vLLM.
+"""Exports a fine-tuned model: as a PEFT adapter, merged weights, GGUF, or a folder for Ollama or vLLM.
 
     targets.py      what --to asks for
     source.py       the model: its weights, its base, and what is known of both

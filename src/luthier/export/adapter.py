@@ -1,4 +1,4 @@
-"""The LoRA factors of a PEFT folder, and what they add to the weights of the base. Safetensors only."""
+"""The LoRA factors of a PEFT folder, and their contribution to the weights of the base. Safetensors only."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class Adapter:
         return a, b * lora_config.scale(self.config, layer, len(a))
 
     def change(self, layer: str) -> torch.Tensor:
-        """What is added to the weight [O, D] of a layer, in float32."""
+        """The change of a layer's weight [O, D], in float32."""
         a, b = self.scaled(layer)
         return b @ a
 

@@ -1,6 +1,6 @@
 """README.md of an exported folder: the model card, with the front matter that model hubs read.
 
-It holds digests of the data and never an example of it.
+It contains digests of the data and never an example.
 """
 
 import json
@@ -29,7 +29,7 @@ def write_card(
     verifications: Sequence[Verification],
     trained_exact: int,
 ) -> None:
-    """`lineage`: a document of `luthier.export.lineage`. `trained_exact`: of the examples, those that the trainer's own
+    """`lineage`: a document of `luthier.export.lineage`. `trained_exact`: the number of examples that the trainer's own
     model answers exactly.
     """
     parts = [

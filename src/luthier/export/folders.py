@@ -1,4 +1,4 @@
-"""What each target writes into its folder."""
+"""Writes the folder of each target."""
 
 import json
 import shutil
@@ -21,13 +21,13 @@ from luthier.weights import TOKENIZER_FILES, count_parameters
 
 Form = Literal["peft", "merged", "gguf", "gguf-lora"]
 _INDEX = "model.safetensors.index.json"
-# Keys that hold a path of this machine, or name code that is not run here and does not travel along.
+# Keys with a path of this machine, or with the name of code that is neither run here nor exported.
 _LOCAL_KEYS = ("_name_or_path", "_model_name_or_path", "name_or_path", "auto_map", "transformers_weights")
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """One thing that a runtime loads: a folder (`peft`, `merged`) or a file. `quantization`: of a GGUF model."""
+    """A folder (`peft`, `merged`) or file that a runtime loads. `quantization`: of a GGUF model."""
 
     form: Form
     path: Path
@@ -45,10 +45,10 @@ class Artefact:
 
 
 class TargetWriter:
-    """Writes `target` for one model. `base_id`: the base model's name for others; None: that of its origin."""
+    """Writes `target` for one model. `base_id`: the public name of the base model; None: that of its origin."""
 
     def __init__(self, source: ExportSource, target: Target, base_id: str | None) -> None:
-        """Refuses what cannot be written before anything is. Raises ExportError, BaseModelError."""
+        """Checks that the target can be written, before anything is. Raises ExportError, BaseModelError."""
         self._source, self._target = source, target
         self._files = {name: ModelFile(source, name) for name in target.types}
         self.base_id = base_id or source.origin.hub_id
@@ -63,14 +63,14 @@ class TargetWriter:
             raise ExportError(_no_base_id(source))
 
     def byte_count(self) -> int:
-        """What is on the disk at most: the folder, and what verifying takes beside it."""
+        """The maximum disk space: that of the folder, and that of its verification."""
         if self._files:
             weights = sum(file.byte_count for file in self._files.values())
         elif self._target.kind in ("merged", "vllm"):
             weights = sum(file.stat().st_size for file in self._source.base.glob("*.safetensors"))
         else:
             weights = 2 * (self._source.folder / WEIGHTS).stat().st_size
-            if self._target.kind == "gguf-lora":  # the base beside it, on which it is tried
+            if self._target.kind == "gguf-lora":  # plus the base, on which it is verified
                 weights += 2 * count_parameters(self._source.base)
         return weights + (self._source.base / "tokenizer.json").stat().st_size * (1 + len(self._files))
 
@@ -113,7 +113,7 @@ class TargetWriter:
 
 
 def write_merged(source: ExportSource, folder: Path) -> None:
-    """A model folder as transformers reads it, in the base's dtype and split as the base is."""
+    """Write a model folder in transformers' format, in the base's dtype and with the base's shards."""
     for file in source.weights.shards:
         tensors = {name: tensor.to(dtype).contiguous() for name, tensor, dtype in source.weights.shard(file)}
         save_file(tensors, folder / file.name, {"format": "pt"})

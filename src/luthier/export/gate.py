@@ -1,9 +1,9 @@
-"""The parity gate on what was exported: each artefact is loaded by its own runtime and scored on the parity samples.
+"""The parity gate for exports: each artefact is loaded by its own runtime and scored on the parity samples.
 
-Its log-probabilities must be the trainer's but for rounding. Fewer than eight bits a weight round more than that, so
-such a file is held to less: it must be nearer to the fine-tuned model than the base model is, and give half of the
-answers that the fine-tuned model gives word for word, or what was learnt is lost in it. A GGUF file must also cut texts
-into the same tokens and write the same prompts.
+Its log-probabilities must equal the trainer's up to rounding. Types with fewer than eight bits per weight round more,
+so such a file has a weaker requirement: it must be closer to the fine-tuned model than the base model is, and give half
+of the exact answers of the fine-tuned model; otherwise too much of the training is lost. A GGUF file must also tokenize
+texts and render prompts identically.
 """
 
 import json
@@ -32,7 +32,7 @@ from luthier.weights import count_parameters, is_float32
 
 _LOSSY = ("q5_1", "q5_0", "q4_0")
 _LOSSY_LIMIT = 1.0  # nats, for a model without a base to compare with
-_MAX_FLOAT32_PARAMETERS = 2_000_000_000  # an adapter on a larger base is scored in the dtype of serving
+_MAX_FLOAT32_PARAMETERS = 2_000_000_000  # an adapter on a larger base is scored in the dtype used for serving
 _TEXTS = (
     "Hello, it's 12345 and 3.14!  Twice\n\n  indented\ttab",
     "def f(x):\n    return x**2  # DON'T",
@@ -42,9 +42,10 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Verification:
-    """Of one artefact. `report` and `exact` (examples whose answer is reproduced) are None where it was not scored.
+    """The verification of one artefact. `report` and `exact` (examples whose answer is reproduced) are None if it was
+    not scored.
 
-    `failure`: why it is not the model that was trained. `unverified`: why its runtime was not asked.
+    `failure`: why it differs from the trained model. `unverified`: why its runtime was not used.
     """
 
     artefact: Artefact
@@ -74,7 +75,7 @@ class Verification:
 
 class Gate:
     """Verifies the artefacts of one model. `helper_folder`: for a GGUF file of the base, on which a GGUF adapter is
-    tried.
+    verified.
     """
 
     def __init__(self, source: ExportSource, settings: Settings, helper_folder: Path) -> None:
@@ -83,11 +84,11 @@ class Gate:
 
     @property
     def trained_exact(self) -> int:
-        """Examples whose answer the trainer's own model reproduces."""
+        """The number of examples whose answer the trainer's own model reproduces."""
         return sum(all(sample.likeliest) for sample in self._samples)
 
     def verify(self, artefact: Artefact) -> Verification:
-        """Never raises for a runtime's error: that is the artefact's failure."""
+        """Verify an artefact. An error of its runtime is not raised but recorded as its failure."""
         size = artefact.byte_count()
         if not self._samples:
             why = say("the model has no examples to compare on", "该模型没有可供比较的样本")
@@ -101,12 +102,12 @@ class Gate:
             scores = plain_transformers.score(
                 artefact.path, self._samples, device, getattr(torch, precision), base=base
             )
-        except Exception as error:  # whatever the libraries raise for a folder that they cannot load
+        except Exception as error:  # the libraries raise various errors for a folder that they cannot load
             return Verification(artefact, size, runtime, failure=f"{type(error).__name__}: {error}")
         return self._judge(artefact, size, runtime, scores, precision)
 
     def _precision(self, artefact: Artefact) -> tuple[str, str]:
-        """Device and dtype. float32 shows what an adapter holds, whatever is lost where it is added in bfloat16."""
+        """Device and dtype. float32 shows the adapter's effect without the losses of adding it in bfloat16."""
         device, precision = self._settings.hardware()
         is_small = count_parameters(self._source.base) <= _MAX_FLOAT32_PARAMETERS
         if artefact.form == "peft":
@@ -143,7 +144,7 @@ class Gate:
         return Verification(artefact, size, runtime, verification.report, verification.exact, failure)
 
     def _base_file(self) -> Path:
-        """The base model alone as a GGUF file, on which an adapter is tried."""
+        """The base model alone as a GGUF file, on which an adapter is verified."""
         path = self._helper_folder / "base.gguf"
         ModelFile(self._source, "f16", MergedWeights(self._source.base, None)).write(path)
         return path
@@ -157,7 +158,7 @@ class Gate:
         ]
         if not all(np.isfinite(scored.logprobs).all() for scored in scores):
             return Verification(artefact, size, runtime, failure=_overflow())
-        report = replace(compare(compared), base_difference=None)  # the artefact has no base to be asked
+        report = replace(compare(compared), base_difference=None)  # the artefact has no base to compare with
         exact = sum(comparison.is_exact for comparison in compared)
         if artefact.quantization in _LOSSY:
             failure = _lossy_failure(report, exact, self.trained_exact, self._samples)
@@ -175,12 +176,13 @@ def _overflow() -> str:
 
 
 def _base_logprobs(sample: ParitySample) -> np.ndarray | None:
-    """What the trainer's base says: an artefact is one model, which cannot be asked without the adapter."""
+    """Log-probabilities of the trainer's base, since an artefact is one model, which cannot be used without its
+    adapter."""
     return np.array(sample.base_logprobs) if sample.base_logprobs else None
 
 
 def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples: Sequence[ParitySample]) -> str:
-    """Why too little is left of what was learnt; empty where it is not."""
+    """The reason why too much of the training is lost; empty otherwise."""
     learnt = _LOSSY_LIMIT
     if all(sample.base_logprobs for sample in samples):
         changes = [np.abs(np.array(sample.logprobs) - np.array(sample.base_logprobs)) for sample in samples]
@@ -200,7 +202,7 @@ def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples
 
 
 def _conversations(source: ExportSource) -> Iterator[tuple[dict[str, Any], str]]:
-    """Bodies of requests up to an answer, and the prompt that each is in training and serving here."""
+    """Request bodies up to an answer, each with its prompt in training and serving."""
     choice, tools = source.renderer.choice, source.metadata.definitions or None
     conversations = PLAIN_CONVERSATIONS + (CALL_CONVERSATIONS if tools else [])
     for messages in conversations:
@@ -213,7 +215,7 @@ def _conversations(source: ExportSource) -> Iterator[tuple[dict[str, Any], str]]
 
 
 def _on_the_wire(message: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of calls as JSON text."""
+    """A message in the API's format, with call arguments as JSON text."""
     calls = [
         {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
         for call in message.get("tool_calls", [])

@@ -1,6 +1,6 @@
-"""PEFT adapters that were trained elsewhere, taken in under a name of their own: checked first, and served as ours are.
+"""Imports PEFT adapters that were trained elsewhere: they are checked, get their own names and are served like others.
 
-An adapter from elsewhere has no examples to be compared on, so nothing proves that it answers as it was trained to.
+An imported adapter has no parity samples, so it cannot be verified that it reproduces its training.
 """
 
 import json
@@ -73,7 +73,7 @@ def _read(folder: Path, base: Path) -> Adapter:
         raise ExportError(
             say(f"{folder.name} changes {', '.join(outside)}; engines serve adapters of the decoder layers only.",
                 f"{folder.name} 改变了 {', '.join(outside)}；推理引擎只支持解码层上的适配器。"))  # fmt: skip
-    MergedWeights(base, adapter)  # refuses one that does not fit
+    MergedWeights(base, adapter)  # rejects one that does not fit
     return adapter
 
 

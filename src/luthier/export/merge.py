@@ -1,7 +1,7 @@
 """The weights of a model with its adapter added, one tensor at a time: W + scale * B @ A, computed in float32.
 
-Whoever writes them rounds once, to the type of the file; a change that is small beside its weight would be lost if it
-were rounded to the base's bfloat16 first.
+The writer rounds them once, to the type of the file; a change that is small relative to its weight would be lost if it
+were first rounded to the base's bfloat16.
 """
 
 import json
@@ -21,7 +21,7 @@ _WEIGHT = ".weight"
 
 
 class MergedTensor(NamedTuple):
-    """`tensor`: float32 where an adapter was added, else as the base has it; `dtype`: that of the base."""
+    """`tensor`: float32 if an adapter was added, otherwise as in the base; `dtype`: that of the base."""
 
     name: str
     tensor: torch.Tensor

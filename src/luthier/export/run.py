@@ -30,7 +30,7 @@ _RESERVED_BYTES = 256 * 1024**2  # disk space that an export leaves free
 
 @dataclass(frozen=True)
 class ExportResult:
-    """`folder`: None where nothing passed, and nothing was left. `trained_exact`: see `card.write_card`."""
+    """`folder`: None if no artefact passed, so that nothing was written. `trained_exact`: see `card.write_card`."""
 
     model: str
     target: str
@@ -63,9 +63,9 @@ def export_model(
     notify: Notify = lambda *_: None,
     base_id: str | None = None,
 ) -> ExportResult:
-    """Writes the folder `out`, which must not exist; what fails the gate is not left in it.
+    """Write the folder `out`, which must not exist; artefacts that fail the gate are removed.
 
-    Raises ExportError, BaseModelError, CorruptDataError, OSError; then there is no folder.
+    Raises ExportError, BaseModelError, CorruptDataError, OSError; no folder is left in that case.
     """
     source = find_source(name, store, catalogue, settings)
     writer = TargetWriter(source, target, base_id)
@@ -111,7 +111,8 @@ def _check_disk(out: Path, byte_count: int) -> None:
 
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out`, which is gone at the end unless it was published; one export at a time."""
+    """An empty folder beside `out`, which is deleted at the end unless it was published; allows one export at a
+    time."""
     staging = out.with_name(f".{out.name}.part")
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
@@ -131,7 +132,8 @@ def _staging_folder(out: Path) -> Iterator[Path]:
 
 
 def _publish(staging: Path, out: Path) -> None:
-    """Flushes the files first, so that the folder is whole or absent after a power cut. Raises ExportError."""
+    """Publish the folder; files are flushed first, so that it is complete or absent after a power cut. Raises
+    ExportError."""
     for path in staging.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The model that is exported: its weights, its base, the job that trained it, and how it is asked."""
+"""The exported model: its weights, its base, the job that trained it, and its prompt format."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +25,7 @@ TEMPLATE = "chat_template.jinja"
 @dataclass(frozen=True)
 class ExportSource:
     """`folder`: the PEFT folder, or the complete model after full fine-tuning. `base`: the folder of its base model,
-    for a complete model its own. `base_name`: as people know it.
+    for a complete model its own. `base_name`: the name shown to users.
     """
 
     model: FineTunedModel
@@ -67,7 +67,7 @@ class ExportSource:
         return DecoderSpec.from_folder(self.base)
 
     def parity_samples(self) -> list[ParitySample]:
-        """Empty for a model without any, such as an imported one."""
+        """The parity samples; empty for a model without any, such as an imported one."""
         try:
             return parity_samples.read(self.folder)
         except FileNotFoundError:
@@ -75,7 +75,7 @@ class ExportSource:
 
 
 def find_source(name: str, store: Store, catalogue: Catalogue, settings: Settings) -> ExportSource:
-    """The model `name`, or the one that an alias of the settings stands for.
+    """Find the model `name`, which may be an alias in the settings.
 
     Raises ExportError, CorruptDataError, BaseModelError.
     """

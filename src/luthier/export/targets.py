@@ -1,4 +1,4 @@
-"""What `--to` asks for: a target, and for GGUF the types of its weights."""
+"""The value of `--to`: a target, and for GGUF the types of its weights."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -22,7 +22,7 @@ _PARSERS = {
 
 
 def command(source: ExportSource, folder: str) -> list[str]:
-    """The arguments; those for calls only where the model was trained to call functions."""
+    """The arguments of vLLM; those for calls only if the model was trained to call functions."""
     arguments = ["vllm", "serve", folder, "--served-model-name", source.model.id]
     arguments += ["--chat-template", f"{folder}/chat_template.jinja"]
     parser = _PARSERS.get(source.renderer.call_form.name)
@@ -32,7 +32,7 @@ def command(source: ExportSource, folder: str) -> list[str]:
 
 
 def write_command(source: ExportSource, folder: Path) -> None:
-    """serve.sh, which runs wherever the folder lies; further arguments are passed on."""
+    """Write serve.sh, which runs at any location of the folder and passes on further arguments."""
     line = shlex.join(command(source, "@")).replace("@/chat_template.jinja", '"$here"/chat_template.jinja')
     line = line.replace(" @ ", ' "$here" ', 1)
     script = folder / SCRIPT

@@ -1,1 +1,1 @@
-"""GGUF files, as llama.cpp and Ollama read them: a whole model, or a LoRA adapter beside one."""
+"""GGUF files for llama.cpp and Ollama: a complete model, or a LoRA adapter for one."""

@@ -1,6 +1,6 @@
-"""Model types as llama.cpp knows them: metadata keys, names of tensors, and the order of the rows of q and k.
+"""llama.cpp's model types: metadata keys, names of tensors, and the order of the rows of q and k.
 
-Only what llama.cpp computes as transformers does is written; other types are refused by the name of the feature.
+Only models that llama.cpp computes like transformers are written; others are refused with the name of the feature.
 """
 
 import math
@@ -79,7 +79,8 @@ class Architecture:
         return mapped
 
     def reordered(self, name: str, rows: torch.Tensor) -> torch.Tensor:
-        """The rows of q and k, [O, ...], as llama.cpp rotates them: pairs side by side instead of half a head apart."""
+        """The rows of q and k, [O, ...], in llama.cpp's order for rotation: pairs are adjacent instead of half a
+        head apart."""
         heads = {"q_proj": self.spec.heads, "k_proj": self.spec.kv_heads}.get(name.split(".")[-2])
         if self.kind is not MODEL_ARCH.LLAMA or heads is None:
             return rows
@@ -105,7 +106,7 @@ class Architecture:
             writer.add_rope_scaling_factor(float(self.rope_parameters["factor"]))
 
     def rope_factors(self) -> torch.Tensor | None:
-        """By how much Llama 3's scaling divides each frequency, float32 [head_dim / 2]; None for other scalings."""
+        """The divisor of each frequency in Llama 3's scaling, float32 [head_dim / 2]; None for other scalings."""
         if self.spec.rotary.kind != "llama3":
             return None
         parameters = self.rope_parameters

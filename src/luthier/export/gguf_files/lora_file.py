@@ -10,7 +10,8 @@ from luthier.export.source import ExportSource
 
 
 def write_lora(source: ExportSource, adapter: Adapter, path: Path) -> None:
-    """In float32. The scale of each layer stands in its B, since GGUF has a single alpha; 0 says so.
+    """Write the adapter in float32. The scale of each layer is multiplied into its B, since GGUF has only one alpha,
+    which is set to 0.
 
     Raises ExportError, OSError.
     """

@@ -32,7 +32,7 @@ _FILE_TYPES = {
     "q4_0": LlamaFileType.MOSTLY_Q4_0,
 }
 _BELOW_8_BITS = ("q5_1", "q5_0", "q4_0")
-_OUTER = ("token_embd.weight", "output.weight")  # of which a small model has many and rounds badly
+_OUTER = ("token_embd.weight", "output.weight")  # of which a small model has many, and which suffer from rounding
 _ROPE_FACTORS = "rope_freqs.weight"
 
 
@@ -62,7 +62,7 @@ class ModelFile:
 
     @property
     def byte_count(self) -> int:
-        """Of the weights; metadata take a few megabytes more."""
+        """The size of the weights; metadata take a few megabytes more."""
         return sum(plan.byte_count for plan in self._plans.values())
 
     def write(self, path: Path) -> None:
@@ -101,7 +101,7 @@ class ModelFile:
             quantization = "q8_0"
         kind = GGMLQuantizationType[quantization.upper()]
         if shape[-1] % GGML_QUANT_SIZES[kind][0]:
-            kind = GGMLQuantizationType.F16  # rows that are no whole number of blocks
+            kind = GGMLQuantizationType.F16  # rows that are not a whole number of blocks
         return _Plan(mapped, shape, kind)
 
     def _add_metadata(self, writer: GGUFWriter) -> None:

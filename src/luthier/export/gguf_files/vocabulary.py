@@ -1,7 +1,7 @@
-"""The tokenizer of a base model as GGUF metadata: tokens, merges, special tokens, and how text is cut into words.
+"""The tokenizer of a base model as GGUF metadata: tokens, merges, special tokens, and the splitting of text into words.
 
-GGUF only names the pattern that cuts text; llama.cpp has it in its code. A tokenizer whose pattern llama.cpp does not
-know is refused: it would cut texts into other tokens than those of training.
+GGUF contains only the name of the splitting pattern, which is part of llama.cpp's code. A tokenizer with a pattern that
+llama.cpp does not have is refused, since texts would be tokenized differently from training.
 """
 
 import json
@@ -30,7 +30,7 @@ _PATTERNS = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2", _TEKKEN: "tekken"}
 
 
 def add_vocabulary(writer: GGUFWriter, folder: Path, renderer: Renderer, rows: int) -> None:
-    """`rows`: of the embeddings; those without a token are filled up. Raises ExportError."""
+    """`rows`: of the embeddings; those without a token get placeholders. Raises ExportError."""
     document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_str(json.dumps(document))
     writer.add_tokenizer_model("gpt2")
@@ -42,7 +42,7 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, renderer: Renderer, rows: i
     special.chat_template = renderer.template.text
     special.add_special_token.pop("bos", None)
     special.add_to_gguf(writer, quiet=True)
-    if not special.merges:  # llama.cpp refuses a file without any; this pair is no pair of characters
+    if not special.merges:  # llama.cpp rejects a file without merges; this pair never occurs in text
         writer.add_token_merges(["[PAD] [PAD]"])
     writer.add_add_bos_token(_adds_bos(tokenizer))
     ends = renderer.stop_ids - {special.special_token_ids.get("eos")}
@@ -90,5 +90,5 @@ def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[TokenType]
 
 
 def _adds_bos(tokenizer: Tokenizer) -> bool:
-    """Whether plain text begins with a token of its own."""
+    """Whether a special token is added before plain text."""
     return tokenizer.encode("a").ids != tokenizer.encode("a", add_special_tokens=False).ids

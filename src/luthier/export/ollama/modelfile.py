@@ -1,4 +1,4 @@
-"""The Modelfile: which weights, the template in Go's language, where answers stop, and how much context."""
+"""The Modelfile: the weights, the Go template, the stop sequences, and the context size."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from luthier.language import say
 from luthier.types.errors import ExportError
 
 MODELFILE = "Modelfile"
-_MAX_CONTEXT = 8192  # tokens that Ollama reserves memory for; more in the Modelfile where needed
+_MAX_CONTEXT = 8192  # tokens that Ollama reserves memory for; users can set more in the Modelfile
 _QUOTES = '"""'
 
 
@@ -93,6 +93,6 @@ def _around(before: str, variable: str, after: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text outside of actions, where only two braces mean something; an action may follow."""
+    """Escape text outside of actions, where only double braces are special; an action may follow."""
     text = text.replace("{{", '{{ "{{" }}')
     return text[:-1] + '{{ "{" }}' if text.endswith("{") else text

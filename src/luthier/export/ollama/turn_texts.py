@@ -1,8 +1,8 @@
-"""What a chat template writes around messages, definitions, calls and results, measured by asking it.
+"""The texts that a chat template writes around messages, definitions, calls and results, determined by probing.
 
-A Go template needs these texts; the Jinja template does not tell them. So short conversations are rendered with marks
-in place of contents, and what stands between the marks is taken. Whether the texts tell the whole of the template is
-then proved on other conversations: those composed of them must be those that the template writes.
+A Go template needs these texts, which cannot be read from the Jinja template. So short conversations are rendered with
+markers in place of contents, and the texts between the markers are extracted. Other conversations then verify that the
+texts describe the template completely: composing them must give the template's own output.
 """
 
 import json
@@ -23,7 +23,7 @@ from luthier.data.rendering.turn_composer import Messages, Tools, TurnComposer
 from luthier.language import say
 from luthier.types.errors import ExportError, RenderError
 
-_SYSTEM, _USER, _ANSWER, _OTHER = "\ue110", "\ue111", "\ue112", "\ue113"  # marks for contents
+_SYSTEM, _USER, _ANSWER, _OTHER = "\ue110", "\ue111", "\ue112", "\ue113"  # markers for contents
 _NAME, _VALUE = "probe_name", "\ue114"
 
 
@@ -65,7 +65,7 @@ class FunctionTexts:
 @dataclass(frozen=True)
 class TurnTexts:
     """`no_system`: at the beginning of a conversation without a system message; `opening`: of the next answer.
-    `functions`: None where the template cannot be taken apart around definitions, calls or results.
+    `functions`: None if the texts around definitions, calls or results cannot be determined.
     """
 
     no_system: str
@@ -76,7 +76,7 @@ class TurnTexts:
     functions: FunctionTexts | None
 
     def compose(self, messages: Messages, tools: Tools) -> str:
-        """The conversation up to the next answer, as the Go template writes it."""
+        """The conversation up to the next answer, as the Go template renders it."""
         contents = [message["content"] for message in messages if message["role"] == "system"]
         text = self._head("\n\n".join(contents), tools)
         previous = ""
@@ -120,7 +120,7 @@ class TurnTexts:
 
 def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
     """`calls`: whether definitions, calls and results are needed. Raises ExportError for a template that these texts do
-    not tell whole.
+    not describe completely.
     """
 
     def render(messages: Messages, tools: Tools = None, *, answer_next: bool = False) -> str:
@@ -205,14 +205,14 @@ class _Measurement:
         )
 
     def _between(self, messages: Messages, start: str, end: str = "", tools: Tools = None) -> str:
-        """What is written between two marks; an empty one stands for the beginning or the end."""
+        """The text between two markers; an empty marker stands for the beginning or the end."""
         text = str(self._render(messages, tools))
         begin = text.index(start) + len(start)
         return text[begin : text.index(end, begin) if end else len(text)]
 
 
 def _proofs(*, calls: bool) -> Iterator[tuple[Messages, Tools]]:
-    """Conversations other than those that were measured, each up to the next answer."""
+    """Conversations other than the probes, each up to the next answer."""
     tools = [_tool("probe_call"), _tool("probe_other"), _tool("probe_third")]
     conversations = PLAIN_CONVERSATIONS + ([*CALL_CONVERSATIONS, PARALLEL_CONVERSATION] if calls else [])
     for messages in conversations:

@@ -1,4 +1,5 @@
 """The programs that load an artefact and score it: transformers with PEFT, and llama.cpp.
 
-Each gives, for the targets of every parity sample, the log-probability of the token and whether none is likelier.
+Each returns, for the targets of every parity sample, the log-probability and whether the target is the most likely
+token.
 """

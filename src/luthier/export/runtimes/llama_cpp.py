@@ -1,4 +1,5 @@
-"""llama.cpp, from the package xllamacpp: in a child program, because what it cannot load may end its process."""
+"""llama.cpp, from the package xllamacpp, in a child process, because it may abort its process when it cannot load a
+file."""
 
 import importlib.metadata
 import json
@@ -24,7 +25,7 @@ _LOG_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class LlamaCppAnswers:
-    """`tokens`: of each text; `prompts`: of each conversation, as the file's template writes it."""
+    """`tokens`: of each text; `prompts`: of each conversation, rendered with the file's template."""
 
     scores: list[Scores]
     tokens: list[list[int]]
@@ -32,7 +33,7 @@ class LlamaCppAnswers:
 
 
 def version() -> str | None:
-    """The version of the package; None where it is not installed."""
+    """The version of the package; None if it is not installed."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -47,7 +48,7 @@ def ask(
     texts: Sequence[str] = (),
     conversations: Sequence[dict[str, Any]] = (),
 ) -> LlamaCppAnswers:
-    """`conversations`: bodies of requests. Raises ExportError when llama.cpp cannot load or run the file."""
+    """`conversations`: bodies of requests. Raises ExportError if llama.cpp cannot load or run the file."""
     request = {
         "model": str(model),
         "lora": str(lora) if lora else None,

@@ -1,4 +1,5 @@
-"""`python -m luthier.export.runtimes.llama_cpp_program ANSWERS.json`: one GGUF file asked by llama.cpp's own server.
+"""`python -m luthier.export.runtimes.llama_cpp_program ANSWERS.json`: queries one GGUF file with llama.cpp's own
+server.
 
 Reads the request from stdin and writes the answers as JSON. The server computes no log-probabilities of a prompt; so
 the tokens before each target are a prompt of their own, of which the cache has all but the last. It reports nothing of
@@ -17,7 +18,7 @@ import xllamacpp
 
 _SPARE_TOKENS = 64
 _BIAS = 1e4
-_COUNTS = (64, 1 << 24)  # of reported tokens: the likeliest first, then the whole vocabulary
+_COUNTS = (64, 1 << 24)  # numbers of reported tokens: first the most likely ones, then the whole vocabulary
 
 
 def main() -> None:
@@ -46,7 +47,8 @@ def _start(request: dict[str, Any]) -> Any:
 
 
 def _score(server: Any, sample: dict[str, Any], letter: int) -> dict[str, Any]:
-    """NaN where the model's numbers overflow: then no token has a probability, and the bias does nothing."""
+    """Scores of a sample; NaN if the model's values overflow, since no token has a probability then and the bias has
+    no effect."""
     logprobs, is_top = [], []
     for position in sample["positions"]:
         target = sample["ids"][position]
@@ -60,7 +62,7 @@ def _score(server: Any, sample: dict[str, Any], letter: int) -> dict[str, Any]:
 
 
 def _likeliest(server: Any, prompt: list[int], letter: int, count: int) -> dict[int, float]:
-    """The `count` likeliest next tokens, the likeliest first, with their log-probabilities."""
+    """The `count` most likely next tokens with their log-probabilities, the most likely first."""
     body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": count, "cache_prompt": True}
     answer = server.handle_completions({**body, "logit_bias": [[letter, _BIAS]]})
     answer = json.loads(answer) if isinstance(answer, str) else answer

@@ -1,4 +1,4 @@
-"""transformers and PEFT as anybody would use them: no code of Luthier's computes anything."""
+"""transformers and PEFT in their ordinary use, without any of Luthier's own computations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from luthier.arch.model_config import load_config
 from luthier.data.rendering.parity_samples import ParitySample
 from luthier.export.runtimes.scores import Scores
 
-transformers_logging.disable_progress_bar()  # the command shows what it does itself
+transformers_logging.disable_progress_bar()  # the command shows its own progress
 TRANSFORMERS = f"transformers {transformers.__version__}"
 PEFT = f"{TRANSFORMERS}, peft {peft.__version__}"
 

@@ -1,4 +1,4 @@
-"""What a runtime computes of one parity sample."""
+"""The scores of one parity sample in a runtime."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scores:
-    """At the targets of a sample, arrays [targets]: natural log-probabilities, and whether no token is likelier."""
+    """Arrays [targets] at the targets of a sample: natural log-probabilities, and whether the target is the most
+    likely token."""
 
     logprobs: np.ndarray
     is_top: np.ndarray
