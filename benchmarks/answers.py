@@ -23,7 +23,7 @@ from luthier.server.generation.tool_calls import StrictCalls, call_policy
 from luthier.types.chat import CreateChatCompletionRequest
 
 MAX_TOKENS = 256
-STRICT_CALLS: dict[str, StrictCalls] = {"free": "off", "schemas": "schemas", "served": "taught"}
+STRICT_CALLS: dict[str, StrictCalls] = {"free": "off", "served": "taught", "copied": "copied"}
 
 
 @dataclass

@@ -12,9 +12,9 @@ blanks, in which hyperparameters count as fields; the empty one is `auto`:
     "n_epochs=4 batch_size=2 learning_rate_multiplier=0.5 lora_rank=32 lora_alpha=64 result_turns=0"
 
 `--definitions`: `full` and `none` train and ask with them in full or without any; `mix` trains as a job does (40 %
-full, 20 % slim, 40 % none) and asks without any. `--decodings`: `free` takes the likeliest token, `schemas` of those
-that the functions' schemas allow, `served` does as the server does: arguments that the file copies from the question
-are copied. All answers are greedy.
+full, 20 % slim, 40 % none) and asks without any. `--decodings`: `free` takes the likeliest token, `served` the
+likeliest of those that the functions' schemas allow, as the server does by default, and `copied` does as the server
+does with `--strict-calls copied`. All answers are greedy.
 
 An answer is right if its calls equal the expected ones or, where words are expected, if it does not call; in a file
 without any calls, if it is the expected one word for word. The table gives Wilson's 95 % interval, and below each row

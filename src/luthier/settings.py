@@ -240,13 +240,13 @@ class Settings(SourcedSettings):
     default_max_tokens: int = Field(
         1024, ge=1, description="Completion tokens of a request that sets neither max_tokens nor max_completion_tokens."
     )
-    strict_calls: Literal["taught", "all", "schemas", "off"] = Field(
+    strict_calls: Literal["taught", "all", "copied", "off"] = Field(
         "taught",
         description=(
             "Constrained decoding of tool calls to functions and their schemas. `taught`: the request's functions, "
-            "else those that a fine-tuned model was trained with, and arguments that its training file always copies "
-            "from the conversation take their values from there; `all`: the same, as it was called earlier; `schemas`: "
-            "without the copying; `off`: only for requests with `strict` or a `tool_choice`. Text answers stay "
+            "else those that a fine-tuned model was trained with; `all`: the same, as it was called earlier; `copied`: "
+            "in addition, arguments that the training file always copies from the conversation take their values from "
+            "there (docs/training.md); `off`: only for requests with `strict` or a `tool_choice`. Text answers stay "
             "possible."
         ),
     )

@@ -189,7 +189,7 @@ def test_copied_arguments_take_their_values_from_the_conversation(tiny_base: Pat
     )
     sent = request.model_copy(update={"tools": [Tool(**TOOLS[0]), Tool(**calls)]})
 
-    def accepted(name: str, body: CreateChatCompletionRequest = request, strict: Any = "taught", **values: Any) -> bool:
+    def accepted(name: str, body: CreateChatCompletionRequest = request, strict: Any = "copied", **values: Any) -> bool:
         text = HERMES_CALL.format(name, json.dumps(values, ensure_ascii=False))
         return accepts(tiny_base, response_grammar(body, call_policy(body, metadata, strict=strict)), text)
 
@@ -197,14 +197,14 @@ def test_copied_arguments_take_their_values_from_the_conversation(tiny_base: Pat
         assert accepted("write_leave_letter", body, kind="事假", days=12, paid=True)
         assert not accepted("write_leave_letter", body, kind="事假", days=7, paid=True)
         assert not accepted("write_leave_letter", body, kind="事假", days=40, paid=True)
-        assert accepted("write_leave_letter", body, "schemas", kind="事假", days=7, paid=True)
+        assert accepted("write_leave_letter", body, "taught", kind="事假", days=7, paid=True)
         assert [accepted("note", body, text=text) for text in ("买牛奶", "好的", "买糖", "买奶")] == [
             True,
             True,
             False,
             False,
         ]
-    assert accepted("note", strict="schemas", text="买奶")
+    assert accepted("note", strict="taught", text="买奶")
 
 
 def test_schemas_that_cannot_be_held_to_leave_the_names() -> None:

@@ -90,8 +90,8 @@ CHINESE = {
     "max_upload_bytes": "Uploads API 中一个文件（全部分块）的最大字节数；OpenAI 接受 8 GB。",
     "default_max_tokens": "请求没有设置 max_tokens 或 max_completion_tokens 时，回答的 token 上限。",
     "strict_calls": "函数调用的约束解码，使调用不超出函数及其定义。`taught`：请求中的函数，"
-    "没有则取微调模型训练时的函数；训练文件中总是照抄对话内容的参数，其值只能取自对话；"
-    "`all`：同上，旧版本的写法；`schemas`：不限制照抄；"
+    "没有则取微调模型训练时的函数；`all`：同上，旧版本的写法；"
+    "`copied`：另外，训练文件中总是照抄对话内容的参数，其值只能取自对话（docs/training.md）；"
     "`off`：只用于带 `strict` 或 `tool_choice` 的请求。始终可以用文字回答。",
     "stored_days": "保存的对话补全和响应（responses）保留的天数。",
     "stored_completions": "保存的对话补全、响应和会话（conversations）各自的最大条数；最旧的先删除。",

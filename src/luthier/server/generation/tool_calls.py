@@ -19,7 +19,7 @@ from luthier.server.generation.strict_schema import context_of
 from luthier.types.chat import AllowedToolsChoice, CreateChatCompletionRequest, FunctionCall, NamedTool, ToolCall
 from luthier.types.errors import BadRequestError
 
-StrictCalls = Literal["taught", "all", "schemas", "off"]
+StrictCalls = Literal["taught", "all", "copied", "off"]
 Definitions = list[dict[str, Any]]
 
 
@@ -88,7 +88,7 @@ def call_policy(
         definitions=definitions,
         enforced=_well_shaped(_allowed(definitions, choice)) if enforced and definitions else None,
         required=required,
-        copied=metadata.copied if strict in ("taught", "all") else {},
+        copied=metadata.copied if strict == "copied" else {},
         forced_prefix=_forced_prefix(choice, form) if required and not definitions else "",
     )
 
