@@ -57,7 +57,7 @@ def test_the_five_minutes_work_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "inventory.html").exists()
     assert set(output.splitlines()) <= {line.rstrip() for line in outputs[1].splitlines()}
     assert "Complete: recording" in outputs[2]
-    assert outputs[3].startswith("Whole: recording: 10 files, 34 jobs")
+    assert outputs[3].startswith("Complete: recording: 10 files, 34 jobs")
     assert "Imported 10 files, 34 jobs, 1 batch and 25 stored completions" in outputs[4]
     printed: list[object] = []
     exec(script, {"print": lambda *words: printed.append(words)})  # noqa: S102 - the page's own script
