@@ -190,7 +190,7 @@ def test_what_cannot_be_pulled_says_why(hub: Hub, tmp_path: Path, monkeypatch: p
         "maker/ggufs/b.gguf": "has no file b.gguf",
         "maker/ggufs/a-f16-00001-of-00002.gguf": "is one part of a split GGUF file",
         "maker/strange": "code of its own, which is never run",
-        "maker/gptq": r"quantised \(gptq\)",
+        "maker/gptq": r"quantized \(gptq\)",
         "maker/slow": "no tokenizer.json",
         "maker/gated": "accept its licence",
         "maker/absent": "has no model maker/absent",

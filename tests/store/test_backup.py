@@ -142,7 +142,7 @@ def test_a_data_folder_without_its_database_gets_no_empty_one(store: Store, tmp_
     shutil.copytree(tmp_path / "data", copy, ignore=shutil.ignore_patterns("luthier.db*"))
     if database == "empty":
         (copy / "luthier.db").write_bytes(b"")
-    with pytest.raises(LuthierError, match="no Luthier database"):
+    with pytest.raises(LuthierError, match="but no database"):
         Store(copy)
 
 
