@@ -16,7 +16,7 @@ from threaded_server import in_thread, threaded_server
 from luthier.runtime import LuthierServer
 from through_api import client_of
 
-PATIENCE_MS = 180_000  # on a busy machine; a test that passes never waits so long
+PATIENCE_MS = 420_000  # on a busy machine; a test that passes never waits so long
 expect.set_options(timeout=PATIENCE_MS)
 _ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
