@@ -23,8 +23,13 @@ RESOURCES = (
     ),
     ("This API key may only read: its role is reader.", "此密钥的角色是 reader，只能读取。"),
     (
+        "This server has no keys and answers requests from its own machine only, not from {host}. To reach it {how}",
+        "此服务器没有设置密钥，只回应本机的请求，不接受来自 {host} 的请求。要从其他地址访问，"
+        "请用 --api-keys 或 LUTHIER_API_KEYS 启动。",
+    ),
+    (
         "This server has no keys and answers to loopback names only, not to '{host}'. To reach it {how}",
-        "此服务器没有设置密钥，只接受本机地址的请求，不接受“{host}”。要从其他地址访问，"
+        "此服务器没有设置密钥，只接受本机的名称，不接受“{host}”。要从其他地址访问，"
         "请用 --api-keys 或 LUTHIER_API_KEYS 启动。",
     ),
     ("Requests from pages of another origin ({origin}) are refused.", "不接受来自其他网站（{origin}）的页面的请求。"),
