@@ -163,7 +163,7 @@ def test_a_vocabulary_of_deepseeks_keeps_its_form_of_calls(tmp_path: Path) -> No
     assert (renderer.call_form.name, renderer.choice.lost) == ("deepseek", ("definition", "call"))
     trained = trained_text(renderer, Example(conversation()[:3], TOOLS))
     assert trained.startswith("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_price\n```json\n{")
-    assert calls_text(renderer.choice).startswith("deepseek, with a template of Luthier's")
+    assert calls_text(renderer.choice).startswith("deepseek, with Luthier's template")
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_both_languages_have_the_same_headings_and_code() -> None:
 def test_both_languages_have_the_same_tables_lists_and_links() -> None:
     for pattern in (r"^\|", r"^- ", r"\]\((?!README|#)[^)#]+"):
         english, chinese = (re.findall(pattern, _prose(page), re.MULTILINE) for page in READMES)
-        # The Chinese page links to the Chinese version where there is one.
-        assert english == [line.replace(".zh-CN.md", ".md") for line in chinese]
+        # The Chinese page has the Chinese version of pages and images where there is one.
+        assert english == [line.replace(".zh-CN.", ".") for line in chinese]
 
 
 @each_page
