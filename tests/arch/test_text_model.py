@@ -111,7 +111,7 @@ def test_one_whose_text_model_has_no_class_is_refused(tmp_path: Path, tiny_base:
 def test_a_model_without_a_cache_of_attention_is_refused(tmp_path: Path, tiny_base: Path) -> None:
     folder = shutil.copytree(tiny_base, tmp_path / "base")
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba2"}))
-    with pytest.raises(BaseModelError, match="is a Mamba2ForCausalLM, whose state no engine"):
+    with pytest.raises(BaseModelError, match="is a Mamba2ForCausalLM, and no engine here can keep its state"):
         check_folder(folder, "base")
 
 

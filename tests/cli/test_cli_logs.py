@@ -39,6 +39,7 @@ def test_every_line_of_a_json_log_is_an_object(
     loggers = [logging.getLogger(name) for name in ("", "luthier", "py.warnings")]
     monkeypatch.setattr(loggers[0], "handlers", [])
     monkeypatch.setattr(loggers[1], "level", logging.INFO)
+    logging.captureWarnings(False)  # another test may have left it on
     try:
         configure_logging("info", log_format)("Luthier is listening")
         warnings.warn("old", DeprecationWarning, stacklevel=1)

@@ -72,7 +72,7 @@ def _without_config(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (_as_pickle, "adapter_model.bin only, a pickle"),
+        (_as_pickle, "only as adapter_model.bin, a pickle"),
         (_with_output_layer, "changes lm_head"),
         (_with_dora, "use_dora"),
         (_cut_short, "cannot be read"),

@@ -173,7 +173,7 @@ def test_models_that_are_off_are_no_longer_a_loss(old_models: Inventory) -> None
 def test_a_part_that_the_service_does_not_have_is_told_as_such(tmp_path: Path) -> None:
     inventory = _read(tmp_path, account(absent=["/batches"]))
     assert [gap.is_absent for gap in inventory.gaps] == [True]
-    assert any("does not have: batches" in line for line in notes(inventory, "en"))
+    assert any("does not support: batches" in line for line in notes(inventory, "en"))
 
 
 def test_the_inventory_of_a_luthier_has_no_last_day(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_pages_say_how_each_family_is_trained_and_served() -> None:
 
 def _trained_and_served(architecture: str) -> tuple[str, str]:
     if not architecture:
-        return "not tried", "not tried"
+        return "not tested", "not tested"
     family = FAMILIES[architecture]
     engine = "native" if family.fused else "batched" if family.batched else "transformers"
     return "separate rows" if family.separate_rows else "packed", engine
