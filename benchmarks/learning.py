@@ -91,18 +91,18 @@ class Run:
 def main() -> None:
     arguments = _arguments()
     base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
-    learnt, asked = _split(arguments)
-    questions = Questions(base, asked)
-    print(f"{len(learnt)} examples, {len(asked)} questions", flush=True)
+    train_lines, question_lines = _split(arguments)
+    questions = Questions(base, question_lines)
+    print(f"{len(train_lines)} examples, {len(question_lines)} questions", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for training in _runs(arguments):
-            adapter, seconds = _adapter(arguments, training, Path(scratch), base, learnt)
+            adapter, seconds = _adapter(arguments, training, Path(scratch), base, train_lines)
             for decoding in arguments.decodings:
                 outcome = questions.ask(adapter, decoding)
-                row = {"name": training.name, "decoding": decoding, "right": outcome.right, "of": len(asked)}
+                row = {"name": training.name, "decoding": decoding, "right": outcome.right, "of": len(question_lines)}
                 rows.append({**row, **asdict(training), "train_s": seconds, "ask_s": outcome.seconds})
-                print(_line(training.name, decoding, outcome, len(asked), seconds), flush=True)
+                print(_line(training.name, decoding, outcome, len(question_lines), seconds), flush=True)
                 _store(arguments, rows, training.name, decoding, outcome)
     _compare_times(rows)
 
@@ -118,33 +118,35 @@ def _adapter(
 ) -> tuple[Path, float | None]:
     """(the adapter's folder, seconds of training or None where it is taken from an earlier run)."""
     folder = (arguments.keep or scratch) / training.name.replace(" ", "_").replace(",", "")
-    kept = folder / "adapter.txt"
-    if kept.exists():
-        return folder / kept.read_text(), None
+    record = folder / "adapter.txt"
+    if record.exists():
+        return folder / record.read_text(), None
     folder.mkdir(parents=True, exist_ok=True)
     training.write_job(folder, base, lines, DEFINITIONS[arguments.definitions], arguments.threads)
     started = time.perf_counter()
     adapter = training.train(folder, trl_python(Settings().cache) if training.trl_rate else None)
-    kept.write_text(str(adapter.relative_to(folder)))
+    record.write_text(str(adapter.relative_to(folder)))
     return adapter, time.perf_counter() - started
 
 
 def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Lines to learn and lines to ask."""
     train = _lines(arguments.train, remove=arguments.definitions == "none")
-    learnt = train[: arguments.examples]
-    others = train[len(learnt) :]
+    train_lines = train[: arguments.examples]
+    others = train[len(train_lines) :]
     if arguments.test:
         others = _lines(arguments.test, remove=arguments.definitions != "full")
     elif arguments.definitions == "mix":
         others = [_without_definitions(line) for line in others]
     if arguments.unseen:
-        seen = {_question(line) for line in learnt}
-        others = [line for line in others if (question := _question(line)) not in seen and not seen.add(question)]
-    asked = others[: arguments.questions]
-    if not asked:
+        questions = {_question(line) for line in train_lines}
+        others = [
+            line for line in others if (question := _question(line)) not in questions and not questions.add(question)
+        ]
+    question_lines = others[: arguments.questions]
+    if not question_lines:
         raise SystemExit("Nothing is left to ask: give TEST, or fewer --examples than TRAIN has lines.")
-    return learnt, asked
+    return train_lines, question_lines
 
 
 def _lines(path: Path, *, remove: bool) -> list[str]:

@@ -265,8 +265,8 @@ def test_localai_3mj3_a_key_that_follows_a_redirect(monkeypatch: pytest.MonkeyPa
     network, key = _Redirecting(monkeypatch), SecretStr("sk-secret-of-the-operator")
     with open_client(Settings(hub_endpoint="https://hub.example", hub_token=key), "huggingface") as hub:
         hub.get("/x")
-    sent = [" ".join(request.headers.values()) for request in network.requests]
-    assert [key.get_secret_value() in headers for headers in sent] == [True, False]
+    header_texts = [" ".join(request.headers.values()) for request in network.requests]
+    assert [key.get_secret_value() in headers for headers in header_texts] == [True, False]
 
     async def ask_upstream() -> int:
         settings = Settings(upstream_base_url="https://upstream.example", upstream_api_key=key)

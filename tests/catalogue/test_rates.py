@@ -14,18 +14,18 @@ def test_a_rate_is_added_to_those_that_other_processes_add_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is read and written under one lock."""
-    held, read = [], rates._read
+    locked, read = [], rates._read
 
     def observed(cache: Path) -> dict[str, Any]:
         try:
             FileLock(tmp_path / "new" / "rates.json.lock").acquire(timeout=0).lock.release()
         except Timeout:
-            held.append(cache)
+            locked.append(cache)
         return read(cache)
 
     with monkeypatch.context() as patch:
         patch.setattr(rates, "_read", observed)
         for steps in (5, 6):
             add_rate(tmp_path / "new", "key", Rate(1.0, steps, 0, None, "job"))
-    assert len(held) == 4
+    assert len(locked) == 4
     assert [rate.steps for rate in read_rates(tmp_path / "new", "key")] == [5, 6]

@@ -108,8 +108,8 @@ def takes(tokenizer: Tokenizer) -> Takes:
     def takes(definition: dict[str, Any], question: str, arguments: str, ends: list[str] | None = None) -> bool:
         messages = [{"role": "system", "content": "Rome 77"}, {"role": "user", "content": question}]
         copies = CopyRules(CopySource(messages))
-        (held,) = copies.hold([definition], {"book": {"city": ends, "people": None, "price": None}})
-        rules = [*argument_rules("start", close_schema(held["function"]["parameters"])), *copies.lark()]
+        (definition_of_copies,) = copies.hold([definition], {"book": {"city": ends, "people": None, "price": None}})
+        rules = [*argument_rules("start", close_schema(definition_of_copies["function"]["parameters"])), *copies.lark()]
         grammar = "%llguidance {}\n" + "\n".join(rules) + "\n"
         matcher = LLMatcher(grammar_tokenizer, grammar)
         assert not matcher.is_error(), matcher.get_error()

@@ -96,11 +96,11 @@ def fuzz(target: str, inputs: int, seed: int, faults: Path, folder: Path) -> int
         raise Hang
 
     signal.signal(signal.SIGPROF, stop)
-    run, kept = run_of(target), corpus(target)
-    mutator = Mutator(kept, seed)
+    run, inputs_of_corpus = run_of(target), corpus(target)
+    mutator = Mutator(inputs_of_corpus, seed)
     current, scratch = CurrentInput(folder / _CURRENT), folder / "scratch"
     scratch.mkdir()
-    run(kept[0], scratch)  # makes what all inputs share, which is the time of none
+    run(inputs_of_corpus[0], scratch)  # makes what all inputs share, which is the time of none
     places: set[str] = set()
     start, slowest, warm_mb = time.monotonic(), 0.0, 0.0
     for number in range(inputs):

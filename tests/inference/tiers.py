@@ -24,6 +24,6 @@ def held_to(tier: str) -> Iterator[None]:
     below = tiers[[other.name for other in tiers].index(tier) :]
     with (
         patch.object(library, "cpu_tiers", lambda: below),
-        patch.object(library, "kept_measurement", lambda *_: float("inf")),
+        patch.object(library, "cached_measurement", lambda *_: float("inf")),
     ):
         yield

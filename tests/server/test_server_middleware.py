@@ -246,9 +246,9 @@ def limited(folder: Path, clock: Clock, **settings: Any) -> Any:
             headers.update({name.decode(): value.decode() for name, value in message["headers"]})
 
         async def handle() -> None:
-            sent = [(b"authorization", key.encode())]
-            caller = await authenticate(Headers(raw=sent), keys)
-            scope = {"type": "http", "method": "POST", "path": path, "headers": sent, "state": {"caller": caller}}
+            fields = [(b"authorization", key.encode())]
+            caller = await authenticate(Headers(raw=fields), keys)
+            scope = {"type": "http", "method": "POST", "path": path, "headers": fields, "state": {"caller": caller}}
             await limits(scope | ({INTERNAL_CALLER: True} if inside else {}), receive, send)
 
         asyncio.run(handle())

@@ -167,9 +167,9 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
 
 def test_the_operator_says_which_calls_are_held() -> None:
     request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
-    sent = request.model_copy(update={"tools": [Tool(**TOOLS[0])]})
+    with_definitions = request.model_copy(update={"tools": [Tool(**TOOLS[0])]})
     taught = AdapterMetadata("tools", definitions=TOOLS)
-    cases = [(request, taught), (sent, taught), (sent, AdapterMetadata())]
+    cases = [(request, taught), (with_definitions, taught), (with_definitions, AdapterMetadata())]
     constrained = {
         strict: [call_policy(body, of, strict=strict).enforced is not None for body, of in cases]
         for strict in ("taught", "all", "off")
@@ -187,13 +187,13 @@ def test_copied_arguments_take_their_values_from_the_conversation(tiny_base: Pat
     request = CreateChatCompletionRequest(
         model="m", messages=[Message(role=role, content=text) for role, text in turns]
     )
-    sent = request.model_copy(update={"tools": [Tool(**TOOLS[0]), Tool(**calls)]})
+    with_definitions = request.model_copy(update={"tools": [Tool(**TOOLS[0]), Tool(**calls)]})
 
     def accepted(name: str, body: CreateChatCompletionRequest = request, strict: Any = "copied", **values: Any) -> bool:
         text = HERMES_CALL.format(name, json.dumps(values, ensure_ascii=False))
         return accepts(tiny_base, response_grammar(body, call_policy(body, metadata, strict=strict)), text)
 
-    for body in (request, sent):
+    for body in (request, with_definitions):
         assert accepted("write_leave_letter", body, kind="事假", days=12, paid=True)
         assert not accepted("write_leave_letter", body, kind="事假", days=7, paid=True)
         assert not accepted("write_leave_letter", body, kind="事假", days=40, paid=True)

@@ -9,7 +9,7 @@ import torch
 
 from luthier.devices import DEVICES, select_device
 from luthier.hardware import cpu_tiers
-from luthier.native.kept_measurement import kept_measurement
+from luthier.native.cached_measurement import cached_measurement
 from luthier.training.job_spec import JobSpec
 from luthier.training.protocol import Hardware
 from luthier.training.rank_environment import rank_of_environment
@@ -62,7 +62,7 @@ class ComputeDevice:
         if torch.float32.itemsize * count_parameters(Path(spec.base)) > memory // _MEMORY_SHARE:
             return chosen
         cache = Path(spec.cache) if spec.cache else DEFAULT_CACHE
-        is_worthwhile = kept_measurement(cache, "bf16-training-speedup", _bf16_speedup) >= _WORTHWHILE_SPEEDUP
+        is_worthwhile = cached_measurement(cache, "bf16-training-speedup", _bf16_speedup) >= _WORTHWHILE_SPEEDUP
         return chosen if is_worthwhile else cls(chosen.device, torch.float32)
 
     def autocast(self) -> torch.autocast:

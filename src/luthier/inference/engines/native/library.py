@@ -9,7 +9,7 @@ from luthier import native
 from luthier.devices import Precision
 from luthier.hardware import CpuTier, cpu_tiers
 from luthier.inference.engines.native.panels import WeightFormat
-from luthier.native.kept_measurement import kept_measurement
+from luthier.native.cached_measurement import cached_measurement
 from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = (
@@ -79,4 +79,4 @@ def _computes_bf16(cache: Path, tier: CpuTier, functions: Any) -> bool:
     if not functions.luthier_computes_bf16():
         return False
     functions.luthier_bf16_speedup.restype = ctypes.c_double
-    return kept_measurement(cache, "bf16-speedup", functions.luthier_bf16_speedup) >= _WORTHWHILE_SPEEDUP
+    return cached_measurement(cache, "bf16-speedup", functions.luthier_bf16_speedup) >= _WORTHWHILE_SPEEDUP

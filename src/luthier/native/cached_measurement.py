@@ -19,7 +19,7 @@ _FOLDER = "measured"
 _log = logging.getLogger(__name__)
 
 
-def kept_measurement(cache: Path, name: str, measure: Callable[[], float]) -> float:
+def cached_measurement(cache: Path, name: str, measure: Callable[[], float]) -> float:
     """What `measure` returned when it was first called on a CPU like this one, held to the same tier.
 
     In `cache`/measured, as JSON with date and CPU; of several processes that measure at once, the first one's counts.
@@ -27,9 +27,9 @@ def kept_measurement(cache: Path, name: str, measure: Callable[[], float]) -> fl
     description = cpu_description()
     fingerprint = hashlib.sha256(repr((cpu_tier(), description)).encode()).hexdigest()[:12]
     path = cache / _FOLDER / f"{name}-{fingerprint}.json"
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    cached = _read(path)
+    if cached is not None:
+        return cached
     is_damaged = path.exists()
     value, measured_at = measure(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     document = {"value": value, "measured_at": measured_at, "cpu": [cpu_tier(), *description]}
@@ -45,8 +45,8 @@ def kept_measurement(cache: Path, name: str, measure: Callable[[], float]) -> fl
     except OSError as error:
         _log.warning("%s cannot be kept: %s", path, error)
         return value
-    kept = _read(path)
-    return value if kept is None else kept
+    cached = _read(path)
+    return value if cached is None else cached
 
 
 def _read(path: Path) -> float | None:
