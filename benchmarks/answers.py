@@ -59,9 +59,9 @@ class Questions:
             outcome.right += not faults
             outcome.faults.update(faults)
             if faults:
-                expected = [[call.name, call.arguments] for call in case.expected_calls] or case.reference
+                reference = [[call.name, call.arguments] for call in case.expected_calls] or case.reference
                 question = case.messages[-1]["content"]
-                outcome.wrong.append({"question": question, "expected": expected, "answer": text, "faults": faults})
+                outcome.wrong.append({"question": question, "expected": reference, "answer": text, "faults": faults})
         engine.close()
         outcome.seconds = time.perf_counter() - started
         return outcome
@@ -97,8 +97,10 @@ class Questions:
 def _argument_faults(expected: ExpectedCall, predicted: PredictedCall, question: str) -> list[str]:
     if predicted.arguments is None:
         return ["arguments are no JSON"]
-    missing, added = expected.arguments.keys() - predicted.arguments, predicted.arguments.keys() - expected.arguments
-    faults = ["argument missing"] * bool(missing) + ["argument too many"] * bool(added)
+    names, expected_names = predicted.arguments.keys(), expected.arguments.keys()
+    faults = ["argument missing"] * (not expected_names <= names) + ["argument too many"] * (
+        not names <= expected_names
+    )
     for name in expected.arguments.keys() & predicted.arguments:
         right, value = str(expected.arguments[name]), str(predicted.arguments[name])
         if right != value:

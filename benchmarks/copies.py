@@ -26,20 +26,22 @@ def main() -> None:
     parser.add_argument("--unseen", action="store_true", help="leave out questions that are learnt")
     options = parser.parse_args()
     train = _conversations(options.train)[: options.examples]
-    learnt = [messages[:-1] for messages in train]
-    held_out = [each for each in _conversations(options.held_out) if not options.unseen or each[:-1] not in learnt]
+    train_questions = [messages[:-1] for messages in train]
+    test = _conversations(options.held_out)
+    if options.unseen:
+        test = [messages for messages in test if messages[:-1] not in train_questions]
     survey = CallSurvey()
     for messages in train:
         survey.add(messages)
-    copied, functions = survey.copied(), FunctionSchemas(survey.definitions(()))
+    copied_arguments, functions = survey.copied(), FunctionSchemas(survey.definitions(()))
     values = in_copied = with_ends = 0
     forbidden: list[tuple[Any, ...]] = []
-    for messages in held_out:
+    for messages in test:
         source = CopySource(messages[:-1])
         for _, function in calls_in(messages[-1]):
             if faults := functions.faults(function["name"], arguments_of(function)):
                 forbidden.append((function["name"], *faults))
-            arguments = copied.get(function["name"], {})
+            arguments = copied_arguments.get(function["name"], {})
             for name, value in (arguments_of(function) or {}).items():
                 values += 1
                 if name in arguments:
@@ -48,9 +50,7 @@ def main() -> None:
                     if not _is_allowed(value, source, arguments[name]):
                         forbidden.append((function["name"], name, value))
     counts = f"{values} values, {in_copied} in copied arguments, {with_ends} with known ends"
-    print(
-        f"{len(train)} examples; {len(held_out)} held out: {counts}, {len(forbidden)} forbidden", *forbidden, sep="\n"
-    )
+    print(f"{len(train)} examples; {len(test)} held out: {counts}, {len(forbidden)} forbidden", *forbidden, sep="\n")
 
 
 def _conversations(path: Path) -> list[list[dict[str, Any]]]:

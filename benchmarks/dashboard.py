@@ -77,22 +77,22 @@ def viewer(root: str, job_id: str | None, seconds: float, loaded: threading.Barr
         period = 2.0 if job_id else 3.0
         query = _next_updates(http, job_id, {"points": 1200}) if job_id else {}
         loaded.wait()
-        begun = time.monotonic()
-        due = begun + period * random.random()  # people open pages at any moment
-        while due < begun + seconds:
-            time.sleep(max(0.0, due - time.monotonic()))
+        start = time.monotonic()
+        next_request = start + period * random.random()  # people open pages at any moment
+        while next_request < start + seconds:
+            time.sleep(max(0.0, next_request - time.monotonic()))
             if job_id:
                 query = _next_updates(http, job_id, query)
             else:
                 http.get("/luthier/jobs?limit=50").raise_for_status()
-            due += period
+            next_request += period
 
 
 def _next_updates(http: httpx.Client, job_id: str, query: dict[str, int | str]) -> dict[str, int | str]:
     """Reads what is new of the job; the query for what is new after that."""
-    new = http.get(f"/luthier/jobs/{job_id}/updates", params=query).raise_for_status().json()
-    steps = [series["step"][-1] for series in new["series"].values()]
-    messages = [event["id"] for event in new["events"]]
+    updates = http.get(f"/luthier/jobs/{job_id}/updates", params=query).raise_for_status().json()
+    steps = [series["step"][-1] for series in updates["series"].values()]
+    messages = [event["id"] for event in updates["events"]]
     return query | ({"after": max(steps)} if steps else {}) | ({"after_event": messages[-1]} if messages else {})
 
 

@@ -133,17 +133,16 @@ def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Lines to learn and lines to ask."""
     train = _lines(arguments.train, remove=arguments.definitions == "none")
     train_lines = train[: arguments.examples]
-    others = train[len(train_lines) :]
+    candidates = train[len(train_lines) :]
     if arguments.test:
-        others = _lines(arguments.test, remove=arguments.definitions != "full")
+        candidates = _lines(arguments.test, remove=arguments.definitions != "full")
     elif arguments.definitions == "mix":
-        others = [_without_definitions(line) for line in others]
+        candidates = [_without_definitions(line) for line in candidates]
     if arguments.unseen:
-        questions = {_question(line) for line in train_lines}
-        others = [
-            line for line in others if (question := _question(line)) not in questions and not questions.add(question)
-        ]
-    question_lines = others[: arguments.questions]
+        train_questions = {_question(line) for line in train_lines}
+        first_lines = {_question(line): line for line in reversed(candidates)}  # of equal questions
+        candidates = [line for question, line in reversed(first_lines.items()) if question not in train_questions]
+    question_lines = candidates[: arguments.questions]
     if not question_lines:
         raise SystemExit("Nothing is left to ask: give TEST, or fewer --examples than TRAIN has lines.")
     return train_lines, question_lines
@@ -168,9 +167,9 @@ def _question(line: str) -> str:
 def _line(name: str, decoding: str, outcome: Outcome, count: int, seconds: float | None) -> str:
     accuracy = proportion(outcome.right, count)
     interval = f"{accuracy.value:.3f} [{accuracy.low:.2f}-{accuracy.high:.2f}]"
-    trained = "kept" if seconds is None else f"{seconds:.0f} s"
+    training_time = "kept" if seconds is None else f"{seconds:.0f} s"
     faults = ", ".join(f"{kind} {number}" for kind, number in outcome.faults.most_common())
-    row = f"{name:40}{decoding:8}{interval:22}trained {trained}, asked {outcome.seconds:.0f} s"
+    row = f"{name:40}{decoding:8}{interval:22}trained {training_time}, asked {outcome.seconds:.0f} s"
     return f"{row}\n    {faults or 'none wrong'}"
 
 

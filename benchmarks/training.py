@@ -263,11 +263,11 @@ def target_rows(case: str, summary: dict[str, Any], options: argparse.Namespace)
 def beside_rows(case: str, outcomes: dict[str, list[dict[str, Any]]], steps: list[Step]) -> list[Row]:
     rows = []
     for (title, target), clock in zip(BESIDE_TARGETS.items(), ("cpu_times", "times"), strict=True):
-        beside, alone = (
+        rate_beside, rate_alone = (
             statistics.median(throughput(run, steps, clock) for run in outcomes[name]) for name in ("beside", "luthier")
         )
-        note = f"{beside:.0f} of {alone:.0f}, both at nice {TRAINER_NICE}"
-        rows.append(Row(f"{case} beside busy programs, share of {title}", target, beside / alone, note))
+        note = f"{rate_beside:.0f} of {rate_alone:.0f}, both at nice {TRAINER_NICE}"
+        rows.append(Row(f"{case} beside busy programs, share of {title}", target, rate_beside / rate_alone, note))
     return rows
 
 
@@ -319,7 +319,8 @@ def main() -> None:
         return
     base = Catalogue(cache).folder(DEFAULT_BASE)
     print(describe_machine(options.threads))
-    print(*(f"{library}: {used or 'does not say'}" for library, used in instruction_sets().items()), sep="\n")
+    for library, instruction_set in instruction_sets().items():
+        print(f"{library}: {instruction_set or 'does not say'}")
     for case in ("chats", "calls") if options.case == "all" else (options.case,):
         compare(case, options, base, cache)
 

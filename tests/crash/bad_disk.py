@@ -17,11 +17,10 @@ from crash.checker import Checker, Findings
 from crash.clients import RepeatingClient, Tally
 from crash.ledger import Ledger
 from crash.lives import Lives
-from crash.run import Plan, await_orphans, prepare, reference, start_clients, webhook_receiver
+from crash.run import Plan, await_orphans, end_clients_and_check, prepare, reference, start_clients, webhook_receiver
 
 _DISK_MB = 160  # with room for half a minute of clients, and soon full
 _PHASE_S = 12.0
-_SETTLE_S = 600.0
 _REPAIRED = (0, 1)  # exit codes of e2fsck: without errors, or without any that are left
 
 
@@ -105,13 +104,7 @@ def run(folder: Path, base: Path) -> tuple[Findings, Tally]:
         disk.repair()
         lives.start(fresh=True)
         lives.await_ready()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        checker.await_ends(_SETTLE_S)
-        findings = checker.check()
-        lives.kill_server()
-        await_orphans(lives)
+        findings = end_clients_and_check(stop, threads, checker, lives)
     return findings, tally
 
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -140,16 +140,24 @@ def run(plan: Plan, folder: Path, base: Path, postgres: PostgresServer | None = 
         if lives.life is None:
             lives.start(fresh=True)
         lives.await_ready()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        checker.await_ends(_SETTLE_S)
-        outcome.findings = checker.check()
-        lives.kill_server()
-        await_orphans(lives)
+        outcome.findings = end_clients_and_check(stop, threads, checker, lives)
     outcome.tracebacks = lives.log.read_text(errors="replace").count("Traceback")
     outcome.seconds = time.monotonic() - start
     return outcome
+
+
+def end_clients_and_check(
+    stop: threading.Event, threads: Sequence[threading.Thread], checker: Checker, lives: Lives
+) -> Findings:
+    """What the checker finds once the clients have stopped and all jobs have ended; then kills the server."""
+    stop.set()
+    for thread in threads:
+        thread.join()
+    checker.await_ends(_SETTLE_S)
+    findings = checker.check()
+    lives.kill_server()
+    await_orphans(lives)
+    return findings
 
 
 def _share_of_uptime(kills: list[Kill], lives: Lives, seconds: float) -> float:

@@ -27,7 +27,7 @@ def cached_measurement(cache: Path, name: str, measure: Callable[[], float]) -> 
     description = cpu_description()
     fingerprint = hashlib.sha256(repr((cpu_tier(), description)).encode()).hexdigest()[:12]
     path = cache / _FOLDER / f"{name}-{fingerprint}.json"
-    cached = _read(path)
+    cached = _read_value(path)
     if cached is not None:
         return cached
     is_damaged = path.exists()
@@ -45,11 +45,11 @@ def cached_measurement(cache: Path, name: str, measure: Callable[[], float]) -> 
     except OSError as error:
         _log.warning("%s cannot be kept: %s", path, error)
         return value
-    cached = _read(path)
+    cached = _read_value(path)
     return value if cached is None else cached
 
 
-def _read(path: Path) -> float | None:
+def _read_value(path: Path) -> float | None:
     """None for a file that is not there or damaged."""
     try:
         return float(json.loads(path.read_text(encoding="utf-8"))["value"])

@@ -16,6 +16,7 @@ from typing import IO, Protocol
 from luthier.store.bucket import Bucket
 from luthier.store.content import Content
 from luthier.types.common import now
+from luthier.types.durable_text import replace_durably
 from luthier.types.errors import UnavailableError
 
 FILES, UPLOADS = "files", "uploads"  # where the blobs of files and of parts are
@@ -119,16 +120,8 @@ class FolderBlobs:
 
     def _copy(self, name: str, target: Path) -> None:
         """Complete or not at all: who finds the target takes it for the whole content."""
-        new = target.with_name(f"{target.name}.new")
-        try:
-            with new.open("wb") as out:
-                _copy_file(self.folder / name, out)
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(target)
-        except OSError:
-            new.unlink(missing_ok=True)
-            raise
+        with replace_durably(target) as out:
+            _copy_file(self.folder / name, out)
 
     def delete_orphans(self, names: Collection[str]) -> None:
         for path in self.folder.iterdir():

@@ -86,8 +86,9 @@ class Survey:
     def metadata(self) -> AdapterMetadata:
         """The metadata so far."""
         definitions = collect_definitions(json.loads(text) for text, _ in self._tool_lists.most_common())
-        called = self._calls.definitions({tool["function"]["name"] for tool in definitions})
-        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning, self._calls.copied(), called)
+        inferred = self._calls.definitions({tool["function"]["name"] for tool in definitions})
+        copied = self._calls.copied()
+        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning, copied, inferred)
 
 
 def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata:

@@ -35,8 +35,8 @@ def pieces(text: str) -> list[str]:
 
 def following(text_pieces: Sequence[str]) -> str:
     """What the pieces begin with, white space apart: a piece in lower case, 0 for any number, or nothing."""
-    first = next((piece.lower() for piece in text_pieces if not piece.isspace()), "")
-    return "0" if first[:1].isdigit() else first
+    first_piece = next((piece.lower() for piece in text_pieces if not piece.isspace()), "")
+    return "0" if first_piece[:1].isdigit() else first_piece
 
 
 class CopySource:
@@ -97,8 +97,8 @@ class _Argument:
         counts: Counter[str] = Counter()
         for ends, count in self.ends.items():
             counts.update(dict.fromkeys(ends, count))
-        alone = sum(count for ends, count in self.ends.items() if all(counts[end] == 1 for end in ends))
-        return sorted(counts) if counts and self._is_rule(alone) else None
+        unrepeated = sum(count for ends, count in self.ends.items() if all(counts[end] == 1 for end in ends))
+        return sorted(counts) if counts and self._is_rule(unrepeated) else None
 
     def _is_rule(self, exceptions: int) -> bool:
         return exceptions <= _MAX_EXCEPTIONS * self.compared

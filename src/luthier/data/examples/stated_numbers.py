@@ -60,5 +60,5 @@ def _chinese_number(numeral: str) -> float:
 
 
 def _in_words(text: str) -> Iterator[float]:
-    for tens, ones, word in _IN_WORDS.findall(text):
-        yield float(_TENS[tens] + _WORDS.index(ones) if tens else _TENS.get(word) or _WORDS.index(word))
+    for tens, units, word in _IN_WORDS.findall(text):
+        yield float(_TENS[tens] + _WORDS.index(units) if tens else _TENS.get(word) or _WORDS.index(word))

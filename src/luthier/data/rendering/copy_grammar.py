@@ -23,7 +23,7 @@ class CopyRules:
     """The Lark rules of the strings that copied arguments of one request may have."""
 
     source: CopySource
-    _listed: dict[tuple[str, ...], str] = field(default_factory=dict)  # spans → the rule's name
+    _span_rules: dict[tuple[str, ...], str] = field(default_factory=dict)  # spans → the rule's name
 
     def hold(self, functions: Tools, copied: CopiedArguments) -> Tools:
         """The definitions, in which every copied argument takes only values from the source.
@@ -43,7 +43,7 @@ class CopyRules:
         for index, text in enumerate(self.source.texts):
             chunks = [_json_text(piece)[1:-1] for piece in pieces(text)]
             yield f"SPAN_{index}: %regex {json.dumps({'substring_chunks': chunks}, ensure_ascii=False)}"
-        for spans, rule in self._listed.items():
+        for spans, rule in self._span_rules.items():
             yield f"{rule}: " + " | ".join(_json_text(_json_text(span)) for span in spans)
 
     def _hold_function(self, tool: dict[str, Any], arguments: Mapping[str, list[str] | None]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class CopyRules:
         spans = tuple(dict.fromkeys(span for text in self.source.texts for span in _spans_before(text, ends or ())))
         if not 0 < len(spans) <= _MAX_SPANS:
             return "span"
-        return self._listed.setdefault(spans, f"span_{len(self._listed)}")
+        return self._span_rules.setdefault(spans, f"span_{len(self._span_rules)}")
 
 
 def _spans_before(text: str, ends: Sequence[str]) -> Iterator[str]:

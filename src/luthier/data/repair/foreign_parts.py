@@ -42,12 +42,12 @@ def _is_known(part: Any) -> bool:
     kind = part.get("type") if isinstance(part, dict) else None
     if not isinstance(kind, str) or kind not in _KEYS:
         return False
-    read, others = _KEYS[kind]
-    missing = read - part.keys() - {"content"}  # a result may have none
+    required_keys, optional_keys = _KEYS[kind]
+    missing = required_keys - part.keys() - {"content"}  # a result may have none
     texts = ("text", "thinking", "id", "name", "tool_use_id")
     return (
         not missing
-        and part.keys() <= read | others | {"type"}
+        and part.keys() <= required_keys | optional_keys | {"type"}
         and not part.get("is_error")
         and all(isinstance(part[key], str) for key in texts if key in part)
     )

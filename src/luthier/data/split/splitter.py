@@ -217,7 +217,7 @@ class _Reader:
             self._add_batch(batch)
 
     def columns(self) -> _Columns:
-        self._add_batch(self._batches.rest())
+        self._add_batch(self._batches.flush())
         return _Columns(self._values, np.concatenate(self._parts), self._features, self._shared or SharedText())
 
     def _add_batch(self, batch: Batch) -> None:

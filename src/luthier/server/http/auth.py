@@ -23,7 +23,7 @@ async def authenticate(headers: Headers, keys: KeyRing) -> Caller:
     scheme, _, sent_key = headers.get("authorization", "").partition(" ")
     secret = sent_key if scheme.lower() == "bearer" else ""
     check = await keys.check(secret)
-    caller = _accepted(check.caller, secret) if check.is_required else Caller()
+    caller = _require_caller(check.caller, secret) if check.is_required else Caller()
     header_project = headers.get("openai-project") or None
     if header_project and not PROJECT_ID.fullmatch(header_project):
         raise AuthenticationError(f"No such project: {header_project[:100]}", code="invalid_project")
@@ -32,7 +32,7 @@ async def authenticate(headers: Headers, keys: KeyRing) -> Caller:
     return replace(caller, project=caller.project or header_project)
 
 
-def _accepted(caller: Caller | None, secret: str) -> Caller:
+def _require_caller(caller: Caller | None, secret: str) -> Caller:
     """Raises AuthenticationError for a missing key, and for one that nobody may send."""
     if not secret:
         raise AuthenticationError(

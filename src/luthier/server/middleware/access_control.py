@@ -115,8 +115,8 @@ class AccessControl:
         if not requires_key:
             self._check_loopback(connection, host)
         origin = connection.headers.get("origin")
-        allowed = self._settings.cors_origins
-        if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed):
+        allowed_origins = self._settings.cors_origins
+        if origin and origin.lower().partition("://")[2] != host and not {"*", origin.lower()} & set(allowed_origins):
             raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
 
     def _check_loopback(self, connection: HTTPConnection, host: str) -> None:

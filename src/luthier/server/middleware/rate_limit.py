@@ -59,12 +59,12 @@ class RateLimit:
         model, tokens = await _model_and_tokens(body)
         cost = {"requests": 1, "tokens": tokens}
         if self._shared:
-            buckets, refused = await run_in_threadpool(self._shared.spend, key, limits, cost)
+            buckets, exceeded_limit = await run_in_threadpool(self._shared.spend, key, limits, cost)
         else:
             buckets = self._refilled_buckets(key, limits)
-            refused = spend(buckets, cost)
-        if refused:
-            raise self._exceeded(buckets, refused, cost[refused], model)
+            exceeded_limit = spend(buckets, cost)
+        if exceeded_limit:
+            raise self._exceeded(buckets, exceeded_limit, cost[exceeded_limit], model)
         headers = _headers(buckets)
 
         async def send_with_headers(message: Message) -> None:

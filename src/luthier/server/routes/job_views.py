@@ -135,9 +135,9 @@ def updates(
     (view,) = _views(state, [job], lang, points=1)
     series = state.store.job_metrics.series(job.id, after=after, points=points)
     page = _messages(state, job_id, _MAX_NEW_EVENTS, after_event, lang)
-    new = JobUpdates(view=view, series=_columns(series), events=page.data, has_more=page.has_more)
+    job_updates = JobUpdates(view=view, series=_columns(series), events=page.data, has_more=page.has_more)
     # FastAPI would validate all of it a second time, which is most of what an answer without news costs.
-    return Response(new.model_dump_json(), media_type="application/json")
+    return Response(job_updates.model_dump_json(), media_type="application/json")
 
 
 @router.get("/{job_id}/events")

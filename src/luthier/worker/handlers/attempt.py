@@ -51,7 +51,7 @@ class Attempt(ABC):
 
     def __init__(self, context: WorkerContext, rows: Rows, claimed: Claimed) -> None:
         self._rows, self._stop, self.claimed = rows, context.stop, claimed
-        self._lost = threading.Event()  # cancelled, deleted, or claimed by another worker
+        self._claim_lost = threading.Event()  # cancelled, deleted, or claimed by another worker
 
     @abstractmethod
     def work(self) -> None:
@@ -60,7 +60,7 @@ class Attempt(ABC):
     def run(self) -> None:
         row_id, owner = self.claimed.row_id, self.claimed.owner
         try:
-            with Lease(self._rows.queue, row_id, owner, (self.running,), lambda _: self._lost.set()):
+            with Lease(self._rows.queue, row_id, owner, (self.running,), lambda _: self._claim_lost.set()):
                 if self.claimed.attempts > MAX_ATTEMPTS:
                     self._fail("worker_died", _DIED.format(noun=self.noun, unit=self.unit, attempts=MAX_ATTEMPTS))
                 else:
@@ -97,7 +97,7 @@ class Attempt(ABC):
         self.written(lambda: self._rows.finish(self.claimed.row_id, self.claimed.owner, status, **values))
 
     def stopped(self) -> bool:
-        return self._stop.is_set() or self._lost.is_set()
+        return self._stop.is_set() or self._claim_lost.is_set()
 
     def written(self, write: Callable[[], Written]) -> Written:
         """Call `write` and return its result. A full disk, a lock or an outage may be transient, so it is retried until
@@ -112,7 +112,7 @@ class Attempt(ABC):
                 if not isinstance(error, OperationalError) and not is_outage(error):
                     raise
                 log_failure(_log, f"writing {self.noun} {self.claimed.row_id}", error)
-            if self._stop.wait(_RETRY_S) or self._lost.is_set():
+            if self._stop.wait(_RETRY_S) or self._claim_lost.is_set():
                 raise StoppedError
 
 

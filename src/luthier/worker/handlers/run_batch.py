@@ -84,7 +84,7 @@ class BatchRun:
         folder = self._store.batches.folder(batch.id)
         self._input, self._results = folder / "input.jsonl", BatchResults(folder / "journal.jsonl")
         self._saved: dict[str, Any] = {}  # progress as last written to the store
-        self._lost = threading.Event()  # another worker has claimed the batch
+        self._claim_lost = threading.Event()  # another worker has claimed the batch
 
     def run(self) -> None:
         queue, working = self._store.batches.queue, ("validating", "in_progress", "finalizing")
@@ -96,7 +96,7 @@ class BatchRun:
                     return
                 if self._status == "in_progress":
                     self._answer()
-                if self._lost.is_set():
+                if self._claim_lost.is_set():
                     _log.warning("batch %s was taken over by another worker", self._batch.id)
                 elif not self._interrupted():
                     self._finish()
@@ -107,7 +107,7 @@ class BatchRun:
         if status == "cancelling":
             self._status = "cancelling"
         else:
-            self._lost.set()
+            self._claim_lost.set()
 
     def _interrupted(self) -> bool:
         """Whether the worker is stopping while lines remain to be answered."""
@@ -160,7 +160,7 @@ class BatchRun:
             task.cancel()
 
     def _continues(self) -> bool:
-        ended = self._lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
+        ended = self._claim_lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
         return self._status == "in_progress" and not ended
 
     def _save_progress(self) -> None:
@@ -169,7 +169,7 @@ class BatchRun:
             return
         self._saved = columns
         if self._store.batches.queue.heartbeat(self._batch.id, self._owner, **columns) is None:
-            self._lost.set()
+            self._claim_lost.set()
 
     async def _answer_lines(self) -> None:
         # Lines that were started and have no result, including those that wait for a retry.

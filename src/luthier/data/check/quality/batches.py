@@ -19,7 +19,7 @@ class Batches:
         """Adds one example; the batch, if it is now full."""
         self._batch.add(line, number, example)
         if len(self._batch) == _BATCH_SIZE:
-            yield self.rest()
+            yield self.flush()
 
     def extend(self, first_line: int, first_number: int, examples: ChatColumns) -> Iterator[Batch]:
         """Adds consecutive examples on consecutive lines; the batches that are now full."""
@@ -29,9 +29,9 @@ class Batches:
             self._batch.extend(first_line + start, first_number + start, examples.slice(start, end))
             start = end
             if len(self._batch) == _BATCH_SIZE:
-                yield self.rest()
+                yield self.flush()
 
-    def rest(self) -> Batch:
+    def flush(self) -> Batch:
         """The examples since the last batch, perhaps none; the next batch begins after them."""
         batch, self._batch = self._batch, Batch()
         return batch

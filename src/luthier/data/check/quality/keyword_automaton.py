@@ -27,13 +27,13 @@ class KeywordAutomaton:
             matchkind=ahocorasick_rs.MatchKind.Standard,
             implementation=ahocorasick_rs.Implementation.DFA,
         )
-        self._last: tuple[JoinedTexts | None, list[set[int]]] = None, []
+        self._latest_search: tuple[JoinedTexts | None, list[set[int]]] = None, []
 
     def texts_with(self, joined: JoinedTexts, group: int = 0) -> set[int]:
         """Indices of the texts that contain a keyword of the group."""
-        if self._last[0] is not joined:
+        if self._latest_search[0] is not joined:
             matches = self._automaton.find_matches_as_indexes(joined.utf8, overlapping=True)
             numbers = np.fromiter(chain.from_iterable(matches), np.intp, 3 * len(matches))
             words, starts, _ = numbers.reshape(-1, 3).T
-            self._last = joined, [joined.at_utf8(starts[is_member]) for is_member in self._in_group[words].T]
-        return self._last[1][group]
+            self._latest_search = joined, [joined.at_utf8(starts[is_member]) for is_member in self._in_group[words].T]
+        return self._latest_search[1][group]

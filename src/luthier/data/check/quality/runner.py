@@ -33,7 +33,7 @@ class QualityRunner:
 
     def finish(self) -> Iterator[Finding]:
         """The findings on the last batch, and those on the whole file."""
-        yield from self._findings(self._batches.rest())
+        yield from self._findings(self._batches.flush())
         for check in self._checks.values():
             yield from check.finish()
 

@@ -34,7 +34,7 @@ class ResponseEvents:
         self.response = response
         self.deltas: list[list[list[int]]] = []  # the pieces of each item: characters, and tokens with logprobs
         self._logprobs, self._new_item_id = logprobs, new_item_id
-        self._item: Item | None = None  # the last item of the output, which is being written
+        self._output_item: Item | None = None  # the last item of the output, which is being written
         self._count = 0
 
     # -- the life of a response --------------------------------------------------------------------------------
@@ -67,13 +67,13 @@ class ResponseEvents:
     def _text(self, kind: str, text: str, logprobs: Logprobs) -> Iterator[Event]:
         if not text and not logprobs:
             return
-        if self._item is None or self._item["type"] != kind:
+        if self._output_item is None or self._output_item["type"] != kind:
             yield from self.begin(kind)
         yield self.piece(text, logprobs)
 
     def _finish(self, reason: chat.FinishReason) -> Iterator[Event]:
         is_whole = reason != "length"
-        if is_whole and (self._item is None or self._item["type"] == "reasoning"):
+        if is_whole and (self._output_item is None or self._output_item["type"] == "reasoning"):
             yield from self.begin("message")  # an empty answer is a message, too
         yield from self.close("completed" if is_whole else "incomplete")
         if not is_whole:
@@ -111,7 +111,7 @@ class ResponseEvents:
         yield self._event("output_item.added", output_index=len(self.response["output"]), item=_copy(item))
         self.response["output"].append(item)
         self.deltas.append([])
-        self._item = item
+        self._output_item = item
         if kind in _CONTENT:
             part: Item = {"type": _CONTENT[kind], "text": ""}
             if kind == "message":
@@ -135,9 +135,9 @@ class ResponseEvents:
 
     def close(self, status: str) -> Iterator[Event]:
         """The item that has begun, if there is one."""
-        if self._item is None:
+        if self._output_item is None:
             return
-        item = self._item
+        item = self._output_item
         if item["type"] == "function_call":
             done = {"name": item["name"], "arguments": item["arguments"]}
             yield self._in_item("function_call_arguments.done", **done)
@@ -150,16 +150,16 @@ class ResponseEvents:
             yield self._in_content("content_part.done", part=_copy(part))
         item["status"] = status
         yield self._event("output_item.done", output_index=self._index, item=_copy(item))
-        self._item = None
+        self._output_item = None
 
     @property
     def _index(self) -> int:
         return len(self.response["output"]) - 1
 
     def _open_item(self) -> Item:
-        if self._item is None:
+        if self._output_item is None:
             raise RuntimeError("a piece of an item that has not begun")
-        return self._item
+        return self._output_item
 
     def _in_content(self, kind: str, **fields: Any) -> Event:
         return self._in_item(kind, content_index=0, **fields)
