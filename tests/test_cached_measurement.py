@@ -24,8 +24,8 @@ def test_it_is_measured_once_with_date_and_cpu(tmp_path: Path) -> None:
 
 def test_another_cpu_or_tier_is_measured_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached_measurement(tmp_path, "rate", lambda: 1.5)
-    with monkeypatch.context() as patched:
-        patched.setattr(module, "cpu_tier", lambda: "a lower tier")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "cpu_tier", lambda: "a lower tier")
         assert cached_measurement(tmp_path, "rate", lambda: 0.5) == 0.5
     monkeypatch.setattr(module, "cpu_description", lambda: ["model name: another"])
     assert cached_measurement(tmp_path, "rate", lambda: 0.7) == 0.7

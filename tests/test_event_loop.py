@@ -21,9 +21,9 @@ _PATIENCE_S = 30
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path)
-    yield opened
-    opened.close()
+    empty_store = Store(tmp_path)
+    yield empty_store
+    empty_store.close()
 
 
 @asynccontextmanager
@@ -39,13 +39,13 @@ async def _client(store: Store, folder: Path, **settings: Any) -> AsyncIterator[
 def test_others_are_answered_while_the_database_does_not(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api_keys: str
 ) -> None:
-    reached, answers, read = threading.Event(), threading.Event(), store._database.read
+    reached, answers, read_database = threading.Event(), threading.Event(), store._database.read
 
     @contextmanager
     def read_late() -> Iterator[Any]:
         reached.set()
         assert answers.wait(_PATIENCE_S)
-        with read() as connection:
+        with read_database() as connection:
             yield connection
 
     async def ask() -> list[int]:

@@ -104,8 +104,10 @@ def test_names_of_test_files_are_unique() -> None:
 def test_hypothesis_has_the_profile_of_conftest() -> None:
     """A list of what a test suppresses replaces that of the profile, which lets slow machines be slow."""
     tests = [path for path in TESTS.rglob("test_*.py") if path.name != "test_document.py"]  # schemathesis has its own
-    own = [path.name for path in tests if re.search(r"^ *@settings\(.*(deadline|suppress)", source(path), re.MULTILINE)]
-    assert own == []
+    files_with_settings = [
+        path.name for path in tests if re.search(r"^ *@settings\(.*(deadline|suppress)", source(path), re.MULTILINE)
+    ]
+    assert files_with_settings == []
 
 
 def test_every_test_file_is_collected_for_its_ring() -> None:

@@ -14,14 +14,14 @@ def test_a_rate_is_added_to_those_that_other_processes_add_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is read and written under one lock."""
-    locked, read = [], rates._read
+    locked, read_file = [], rates._read
 
     def observed(cache: Path) -> dict[str, Any]:
         try:
             FileLock(tmp_path / "new" / "rates.json.lock").acquire(timeout=0).lock.release()
         except Timeout:
             locked.append(cache)
-        return read(cache)
+        return read_file(cache)
 
     with monkeypatch.context() as patch:
         patch.setattr(rates, "_read", observed)

@@ -52,7 +52,7 @@ def test_functions_without_definitions_are_those_of_their_calls() -> None:
     survey = CallSurvey()
     for messages in [*conversations, [rare]]:
         survey.add(messages)
-    book, other = survey.definitions(())
+    book, other_function = survey.definitions(())
     properties = {"city": {"type": "string"}, "people": {"type": "number"}, "vip": {"type": "boolean"}}
     assert book["function"] == {
         "name": "book",
@@ -60,7 +60,11 @@ def test_functions_without_definitions_are_those_of_their_calls() -> None:
             "type": "object", "properties": properties, "required": ["city", "people"], "additionalProperties": False,
         },
     }  # fmt: skip
-    assert other["function"]["parameters"] == {"type": "object", "properties": {}, "additionalProperties": True}
+    assert other_function["function"]["parameters"] == {
+        "type": "object",
+        "properties": {},
+        "additionalProperties": True,
+    }
     assert survey.definitions({"book", "rare"}) == []
 
 
@@ -209,8 +213,8 @@ def test_a_schema_that_says_more_is_kept(schema: dict[str, Any], text: str, take
 
 
 def test_other_functions_and_nested_members_are_kept(takes: Takes) -> None:
-    other = tool(city={"type": "string"})
-    other["function"]["name"] = "other"
-    assert takes(other, "To Oslo", '{"city": "Rome"}')
+    other_function = tool(city={"type": "string"})
+    other_function["function"]["name"] = "other"
+    assert takes(other_function, "To Oslo", '{"city": "Rome"}')
     nested = tool(place={"type": "object", "properties": {"city": {"type": "string"}}})
     assert takes(nested, "To Oslo", '{"place": {"city": "Rome"}}')

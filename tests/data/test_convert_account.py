@@ -286,9 +286,9 @@ def called(text: str, result: str) -> dict[str, Any]:
 
 def test_calls_as_text_become_calls(tmp_path: Path) -> None:
     call = '<tool_call>\n{"arguments": {"share": "A"}, "name": "quote"}\n</tool_call>'
-    other = call.replace('"A"', '"B"')
+    other_call = call.replace('"A"', '"B"')
     results = '<tool_response>\n{"price": 1}\n</tool_response>\n<tool_response>2</tool_response>'
-    (example,), findings = checked(tmp_path / "f", called(f"I look.\n{call}\n{other}", results))
+    (example,), findings = checked(tmp_path / "f", called(f"I look.\n{call}\n{other_call}", results))
     assert example["tools"] == TOOLS
     system, _, calls, first, second, answer = example["messages"]
     assert system["content"] == "Call functions.  Write <tool_call> around a call."

@@ -62,8 +62,8 @@ def test_the_page_writes_what_the_compose_file_reads(page: str) -> None:
     assert variables
     assert all(f'"{variable}=' in text for variable in variables)
     mounted = [volume.partition(":")[0] for volume in _compose()["services"]["server"]["volumes"]]
-    written = {f"./{name}" for name in re.findall(r"> deploy/(\S+)", text)}
-    assert {source for source in mounted if source.startswith(".")} <= written
+    created_files = {f"./{name}" for name in re.findall(r"> deploy/(\S+)", text)}
+    assert {source for source in mounted if source.startswith(".")} <= created_files
     owner = re.search(r"chown (\d+) deploy/keys", text)
     assert owner
     assert f"--uid {owner[1]} " in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
@@ -73,10 +73,10 @@ def test_the_context_of_the_image_is_what_it_copies() -> None:
     """A builder reads all of the context, and may not read the keys."""
     lines = (DEPLOY.parent / ".dockerignore").read_text(encoding="utf-8").splitlines()
     dockerfile = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    copied = {source for line in re.findall(r"^COPY (.+)", dockerfile, re.M) for source in line.split()[:-1]}
-    assert lines.index("*") < min(lines.index(f"!{source}") for source in copied)
-    assert copied == {line[1:] for line in lines if line.startswith("!")}
-    assert all((DEPLOY.parent / source).exists() for source in copied)
+    copied_paths = {source for line in re.findall(r"^COPY (.+)", dockerfile, re.M) for source in line.split()[:-1]}
+    assert lines.index("*") < min(lines.index(f"!{source}") for source in copied_paths)
+    assert copied_paths == {line[1:] for line in lines if line.startswith("!")}
+    assert all((DEPLOY.parent / source).exists() for source in copied_paths)
 
 
 @pytest.mark.parametrize("name", ["luthier-server", "luthier-worker"])

@@ -169,21 +169,21 @@ def test_logprobs_are_those_of_the_model_at_temperature_1(engine: Engine, tiny_b
 
 
 def test_low_priority_waits_but_does_not_starve(engine: Engine, prompt: list[int]) -> None:
-    arrived, ended = list[str](), {"slow": threading.Event(), "quick": threading.Event()}
+    arrived, ends = list[str](), {"slow": threading.Event(), "quick": threading.Event()}
 
     def on_token(name: str, event: Any) -> None:
         arrived.append(name)
         if not isinstance(event, Token):
-            ended[name].set()
+            ends[name].set()
 
     reset = low_priority.set(True)
     slow = engine.submit(EngineRequest(prompt, sampling(max_tokens=1500)), partial(on_token, "slow"))
     low_priority.reset(reset)
     engine.submit(EngineRequest(prompt, sampling(max_tokens=200)), partial(on_token, "quick"))
-    assert ended["quick"].wait(300)
+    assert ends["quick"].wait(300)
     during = arrived[arrived.index("quick") :]
     slow.cancel()
-    assert ended["slow"].wait(300)
+    assert ends["slow"].wait(300)
     assert during.count("quick") == 201  # and the end
     assert "slow" in during
     if type(engine).__name__ != "VllmEngine":  # it has no priorities
@@ -197,8 +197,8 @@ def test_scores_and_embeddings_use_the_adapter(
     with torch.no_grad():
         expected = model(torch.tensor([prompt])).logits[0].log_softmax(-1)
     for adapter, same in ((None, False), (adapters[1], True), (adapters[2], False)):
-        last = engine.score(prompt, adapter, 0).result(300)[-1]
-        assert (last.logprob == pytest.approx(float(expected[-2, prompt[-1]]), abs=1e-3)) is same
+        last_position = engine.score(prompt, adapter, 0).result(300)[-1]
+        assert (last_position.logprob == pytest.approx(float(expected[-2, prompt[-1]]), abs=1e-3)) is same
     if type(engine).__name__ == "VllmEngine":
         return  # it has no embeddings
     embeddings = [engine.embed([prompt], adapter).result(300)[0] for adapter in (None, *adapters, None)]

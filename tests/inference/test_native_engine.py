@@ -189,17 +189,17 @@ def test_activations_are_bfloat16_where_that_is_not_slow(
 ) -> None:
     functions = SimpleNamespace(luthier_computes_bf16=lambda: can, luthier_bf16_speedup=lambda: speedup)
     cpu_tier = cpu_tiers()[0]._replace(name=tier_name)
-    loaded = library.Library(cpu_tier, functions, library._computes_bf16(tmp_path, cpu_tier, functions))
-    assert loaded.activations("bfloat16") == expected
-    assert loaded.activations("float32") == "float32"
+    native_library = library.Library(cpu_tier, functions, library._computes_bf16(tmp_path, cpu_tier, functions))
+    assert native_library.activations("bfloat16") == expected
+    assert native_library.activations("float32") == "float32"
 
 
 @pytest.mark.skipif("avx512-bf16" not in TIERS, reason="no AVX-512 with bfloat16")
 def test_the_speed_of_bfloat16_can_be_measured() -> None:
     with held_to("avx512-bf16"):
-        loaded = library.fastest_library(DEFAULT_CACHE)
-    assert loaded is not None
-    assert 0.1 < loaded.functions.luthier_bf16_speedup() < 10
+        native_library = library.fastest_library(DEFAULT_CACHE)
+    assert native_library is not None
+    assert 0.1 < native_library.functions.luthier_bf16_speedup() < 10
 
 
 def odd_adapter(folder: Path, model: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:

@@ -94,17 +94,19 @@ def test_what_is_new_of_a_job_comes_in_one_answer(bare: Bare, bare_client: OpenA
     for step in (1, 2, 3):
         data = {"step": step, "total_steps": 8, "train_loss": 4.0 - step}
         bare.store.jobs.record(job_id, Event(f"Step {step}", type="metrics", data=data, step=step))
-    first = _get(bare, f"/{job_id}/updates").json()
-    assert first["view"]["progress"]["step"] == 3
-    assert first["series"] == _get(bare, f"/{job_id}/metrics").json()["series"]
-    assert first["events"] == _get(bare, f"/{job_id}/events").json()["data"]
-    assert not first["has_more"]
+    first_update = _get(bare, f"/{job_id}/updates").json()
+    assert first_update["view"]["progress"]["step"] == 3
+    assert first_update["series"] == _get(bare, f"/{job_id}/metrics").json()["series"]
+    assert first_update["events"] == _get(bare, f"/{job_id}/events").json()["data"]
+    assert not first_update["has_more"]
     bare.store.jobs.record(job_id, Event("Step 4", type="metrics", data={"step": 4, "train_loss": 0.5}, step=4))
     bare.store.jobs.record(job_id, Event("Fine-tuning job started"))
-    new = _get(bare, f"/{job_id}/updates", after=3, after_event=first["events"][-1]["id"], lang="zh").json()
-    assert new["series"]["train_loss"]["step"] == [4]
-    assert [event["message"] for event in new["events"]] == ["微调任务已开始"]
-    nothing = _get(bare, f"/{job_id}/updates", after=4, after_event=new["events"][-1]["id"]).json()
+    second_update = _get(
+        bare, f"/{job_id}/updates", after=3, after_event=first_update["events"][-1]["id"], lang="zh"
+    ).json()
+    assert second_update["series"]["train_loss"]["step"] == [4]
+    assert [event["message"] for event in second_update["events"]] == ["微调任务已开始"]
+    nothing = _get(bare, f"/{job_id}/updates", after=4, after_event=second_update["events"][-1]["id"]).json()
     assert (nothing["series"], nothing["events"], nothing["view"]["progress"]["step"]) == ({}, [], 4)
 
 
@@ -116,8 +118,8 @@ def test_errors_are_in_chinese_where_the_request_asks(bare: Bare, keyed: Bare) -
         chinese = _get(bare, path, lang="zh").json()["error"]
         assert chinese == _get(bare, path).json()["error"] | {"message": "没有任务 ftjob-x。"}
     assert _get(bare, "", limit=-1, lang="zh").json()["error"]["message"] == "“limit”的值 '-1' 太小：应当 >= 0。"
-    refused = _get(keyed, "", key="sk-wrong", lang="zh")
-    assert (refused.status_code, refused.json()["error"]["message"][:13]) == (401, "API 密钥不正确：***")
+    response = _get(keyed, "", key="sk-wrong", lang="zh")
+    assert (response.status_code, response.json()["error"]["message"][:13]) == (401, "API 密钥不正确：***")
     with pytest.raises(openai.NotFoundError, match=english):
         bare.client().fine_tuning.jobs.retrieve("ftjob-x")
     with pytest.raises(openai.NotFoundError, match="没有任务 ftjob-x。"):

@@ -115,8 +115,8 @@ def test_attention(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Trees of prefixes, with segments shorter and longer than a block; `more`: examples that share nothing."""
-    long, others = list(range(150)), [[1000 + number, *range(number)] for number in range(more)]
-    layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130, *others]), CPU)
+    long, short_rows = list(range(150)), [[1000 + number, *range(number)] for number in range(more)]
+    layout = Layout(prefix_tree.shared([*_family(), long + [1] * 70, long + [2] * 130, *short_rows]), CPU)
     count = int(layout.segments[:, 1].max())
     torch.manual_seed(0)
     row, gradient = torch.randn(count, 10, width).to(dtype), torch.randn(count, 6, width).to(dtype)

@@ -98,14 +98,14 @@ def test_a_message_survives_sigkill_between_attempts(tmp_path: Path, receiver: R
     server.store.close()
     receiver.answers = [500] * 99
     for _ in range(3):
-        before, child = len(receiver.deliveries), os.fork()
+        deliveries_before, child = len(receiver.deliveries), os.fork()
         if child == 0:
             child_server = Server(tmp_path)
             with running_lifespan(child_server.app):
                 child_server.worker().start()
                 time.sleep(300)
             os._exit(1)
-        _until(partial(_has_more_than, receiver, before))
+        _until(partial(_has_more_than, receiver, deliveries_before))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     assert set(receiver.events(endpoint.secrets[0])) == {("fine_tuning.job.succeeded", job)}

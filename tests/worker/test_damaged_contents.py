@@ -34,11 +34,11 @@ def test_a_damaged_file_is_neither_handed_out_nor_trained_on(server: LuthierServ
 
 
 def test_a_damaged_model_is_neither_served_nor_trained_from(server: LuthierServer, client: OpenAI) -> None:
-    present = set(server.data.glob("models/*/adapter_model.safetensors"))
+    adapter_files = set(server.data.glob("models/*/adapter_model.safetensors"))
     model = finished(client, create(client, upload(client)).id).fine_tuned_model
     question = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     assert client.chat.completions.create(**question).model == model
-    for weights in set(server.data.glob("models/*/adapter_model.safetensors")) - present:
+    for weights in set(server.data.glob("models/*/adapter_model.safetensors")) - adapter_files:
         _flip(weights)  # of the model and of its checkpoint
     with pytest.raises(openai.InternalServerError, match=r"adapter_model\.safetensors does not match"):
         client.chat.completions.create(**question)

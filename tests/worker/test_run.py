@@ -177,7 +177,7 @@ def test_the_lease_is_renewed_until_the_job_has_ended(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Verifying a model may take longer than a lease lasts, after its trainer has exited."""
-    passed, lost, beats = [0.0], [], threading.Semaphore(0)
+    passed, lost_leases, beats = [0.0], [], threading.Semaphore(0)
     clock = Clock(lambda: time.time() + passed[0], lambda: time.monotonic() + passed[0])
     monkeypatch.setattr("luthier.types.clock.CLOCK", clock)
     monkeypatch.setattr("luthier.worker.lease._BEAT_S", 0.01)
@@ -198,14 +198,14 @@ def test_the_lease_is_renewed_until_the_job_has_ended(
                 while beats.acquire(blocking=False):
                     pass
                 assert beats.acquire(timeout=60)
-            lost.extend(store.jobs.requeue_lost())  # as another worker does
+            lost_leases.extend(store.jobs.requeue_lost())  # as another worker does
 
     job = store.jobs.create(**JOB)
     store.jobs.transition(job.id, ("validating_files",), "queued", Event("validated"))
     claim = JobHandler(context_of(store, tmp_path), "queued", verify).claim("w", ())
     assert claim
     claim.run()
-    assert lost == []
+    assert lost_leases == []
 
 
 def test_faults_of_the_machine_with_steps_between_do_not_add_up(

@@ -49,15 +49,15 @@ def test_so_many_train_at_a_time(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrent: int
 ) -> None:
     monkeypatch.setattr("luthier.worker.side_by_side.available_memory", lambda: 64 * GB)
-    meeting, trained, running, most = threading.Barrier(concurrent), threading.Semaphore(0), [], []
+    meeting, finished_jobs, running, running_counts = threading.Barrier(concurrent), threading.Semaphore(0), [], []
 
     def train(job: Job, _: WorkerContext) -> None:
         running.append(job.id)
         meeting.wait(120)  # nobody passes alone
-        most.append(len(running))
+        running_counts.append(len(running))
         meeting.wait(120)
         running.remove(job.id)
-        trained.release()
+        finished_jobs.release()
         raise JobError("over", "over")
 
     jobs = _queued(store, 4)
@@ -65,9 +65,9 @@ def test_so_many_train_at_a_time(
     worker = Worker(context, [JobHandler(context, "queued", train, TrainingMemory(context))])
     worker.start()
     for _ in jobs:
-        assert trained.acquire(timeout=120)
+        assert finished_jobs.acquire(timeout=120)
     worker.stop()
-    assert most == [concurrent] * len(jobs)
+    assert running_counts == [concurrent] * len(jobs)
 
 
 def test_a_job_waits_for_the_memory_of_those_that_start(
