@@ -3,7 +3,6 @@
 import random
 from typing import Any
 
-import bpe_openai
 import pytest
 
 from luthier.data.examples.example import to_example
@@ -33,6 +32,8 @@ def random_texts() -> list[str]:
 
 
 def test_tokens_are_those_of_the_package() -> None:
+    import bpe_openai  # reads three vocabularies, which takes seconds
+
     encoding = bpe_openai.get_encoding("o200k_base")
     assert counter(10**9)(TEXTS) == [len(encoding.encode_ordinary(text)) for text in TEXTS]
 
