@@ -49,6 +49,25 @@ def _connect(port: int, beginning: bytes) -> socket.socket:
     return client
 
 
+def test_an_answer_in_two_parts_does_not_wait_for_the_client() -> None:
+    """A connection without TCP_NODELAY holds back the second part until the first is acknowledged: 40 ms."""
+
+    async def accepted() -> int:
+        option: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            option.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = listen("127.0.0.1", 0)
+        async with await asyncio.start_server(answer, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.close()
+            return await option
+
+    assert asyncio.run(accepted()) != 0
+
+
 @pytest.mark.parametrize("beginning", _BEGINNINGS, ids=["nothing", "half of the headers", "half of the body"])
 def test_silent_connections_make_room_for_a_new_one(port: int, beginning: bytes) -> None:
     silent = [_connect(port, beginning) for _ in range(5 * _MOST)]
