@@ -141,7 +141,12 @@ def _one_stream(bench: Bench) -> list[Row]:
             measured[OURS] / measured[PLAIN],
             _figures(measured),
         ),
-        Row("the same, against xllamacpp with one", bench.targets["one"], measured[OURS] / measured[LLAMA], f"in {bench.llama.weights}"),
+        Row(
+            "the same, against xllamacpp with one",
+            bench.targets["one"],
+            measured[OURS] / measured[LLAMA],
+            f"in {bench.llama.weights}",
+        ),
     ]
     if bench.cpu:
         return rows
