@@ -2,7 +2,7 @@
 
 Stages, each of which imports earlier ones only:
 
-1. `findings`: the kinds of faults, their sentences, and the report.
+1. `findings`: the kinds of faults, their texts in English and Chinese, and the report.
 2. `jsonl`: bytes → lines and JSON values.
 3. `examples`: JSON values → `Example`s; messages, tool definitions and the metadata of an adapter.
 4. `check`: a file → a report. `convert`: other formats → JSONL. `rendering`: examples → token ids and loss weights.

@@ -21,14 +21,18 @@ _TRAINING_USD_PER_1M = {
 # The rate in the lesson's calculation, 10,000 tokens x 10 epochs = $1.60: the price of 1,000 tokens of *output* of a
 # fine-tuned gpt-3.5-turbo in 2023. Training cost $0.008, so the same job was billed at $0.80.
 LESSON_USD_PER_1K = 0.016
-HOSTED_UNTIL = "2027-01-06"  # OpenAI takes no fine-tuning job after this day
-MANY_S = 1000 * 3600.0  # the duration above which a warning is due
+HOSTED_UNTIL = "2027-01-06"  # after this day OpenAI accepts no new fine-tuning job
+MANY_S = 1000 * 3600.0  # an estimate above this duration, in seconds, gets a warning
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`tokens` counts one epoch, `trained_tokens` all of them; None is unknown, never zero."""
+    """The size, price and duration of a job.
+
+    `tokens` counts one epoch, `trained_tokens` all epochs. `hosted_price_usd` (what OpenAI would charge) and `seconds`
+    are None if unknown.
+    """
 
     examples: int
     tokens: int

@@ -1,6 +1,6 @@
-"""Stage 5, the renderer of files: a base model and files in; a renderer that can write all of their calls out.
+"""Stage 5, file renderer: a base model and training files in; out comes a renderer for every call in these files.
 
-It has Luthier's form of calls if the base's own cannot write theirs.
+It uses Luthier's call form if the base model's chat template cannot represent a call in them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,8 +18,16 @@ from luthier.data.rendering.template_probes import NEEDS, Need
 def renderer_of_files(
     base: Path, paths: Iterable[Path], method: str = "supervised", loaded: Renderer | None = None
 ) -> Renderer:
-    """`paths`: JSONL files, whose lines with errors count for nothing; `loaded`: the base's renderer for any file, if
-    the caller has it. Raises BaseModelError.
+    """A renderer of `base` that can represent every call in the files.
+
+    Args:
+        base: A model folder.
+        paths: JSONL files; lines with errors are skipped.
+        method: The training method of the files.
+        loaded: The base model's default renderer, if the caller has it already.
+
+    Raises:
+        BaseModelError: The base model has no usable tokenizer or chat template.
     """
     renderer = loaded or Renderer(base)
     lacking = frozenset(renderer.choice.unmet(NEEDS))

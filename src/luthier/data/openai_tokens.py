@@ -1,7 +1,7 @@
-"""Stage 4, OpenAI's tokens: texts in; token counts by o200k_base, of the gpt-4o and gpt-4.1 families, out.
+"""Stage 4, OpenAI token counts: texts in, their numbers of o200k_base tokens (gpt-4o and gpt-4.1 families) out.
 
-The package bpe_openai counts fast and holds the whole vocabulary, which takes 66 MB. For a small file only the tokens
-that occur in it are read from the package's data.
+The package bpe_openai counts fast, but its vocabulary takes 66 MB of memory. For a small file, only the tokens that can
+occur in it are read from the package's data.
 """
 
 import gzip
@@ -21,12 +21,12 @@ from tokenizers.pre_tokenizers import Split
 
 from luthier.data.examples.example import Example
 
-CountTokens = Callable[[Sequence[str]], list[int]]  # of each text
+CountTokens = Callable[[Sequence[str]], list[int]]  # texts → the number of tokens of each
 
 _VOCABULARY = "o200k_base"
 _SMALL_FILE_BYTES = 50_000
-_MAX_PIECE_BYTES = 1_000  # merging takes time with the square of a piece
-_LETTERS = r"\p{Lm}\p{Lo}\p{M}"  # of scripts without case
+_MAX_PIECE_BYTES = 1_000  # the time for merging grows with the square of a piece's length
+_LETTERS = r"\p{Lm}\p{Lo}\p{M}"  # letters of scripts without case, and combining marks
 _SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _PIECES = "|".join(
     (
@@ -43,7 +43,7 @@ _NO_TOKEN = sys.maxsize
 
 
 def openai_counter(file_bytes: int) -> CountTokens | None:
-    """Counts tokens of texts of any length, from a file of this size; None if bpe_openai is not installed."""
+    """A token counter suited to the texts of a file of this size; None if bpe_openai is not installed."""
     package = find_spec("bpe_openai")
     if package is None or not package.submodule_search_locations:
         return None
@@ -56,10 +56,10 @@ def openai_counter(file_bytes: int) -> CountTokens | None:
 
 
 def openai_texts(example: Example) -> tuple[list[str], int]:
-    """The texts of an example whose tokens OpenAI bills, and the tokens beside them: 3 per message and 3 per example
-    (OpenAI's cookbook).
+    """(the texts of an example whose tokens OpenAI bills, the number of tokens billed in addition).
 
-    Definitions and calls are counted as JSON, which is close to OpenAI's own rendering and not exact.
+    The latter is 3 per example, 3 per message and 1 per name (source: OpenAI's cookbook). Definitions and calls are
+    counted as JSON, which approximates OpenAI's own rendering.
     """
     texts, others = [], 3
     for message in example.messages:
@@ -76,7 +76,11 @@ def _as_text(value: Any) -> str:
 
 
 def _whole_counter(bindings: ModuleSpec) -> CountTokens:
-    """Importing the package would read three vocabularies in Python, for half a second and 100 MB; this reads one."""
+    """A counter with the whole vocabulary.
+
+    Importing the package would load three vocabularies (half a second, 100 MB); this loads the extension module alone,
+    and one vocabulary.
+    """
     module = sys.modules.get(bindings.name) or module_from_spec(bindings)
     if bindings.name not in sys.modules and bindings.loader:
         sys.modules[bindings.name] = module  # an extension module can be initialised only once
@@ -109,7 +113,7 @@ class _SmallCounter:
 
 
 def _ranks(data: Path, text: bytes) -> dict[bytes, int]:
-    """The rank of each token that is longer than a byte and occurs in `text`."""
+    """The merge rank of each token that is longer than one byte and occurs in `text`."""
     beginnings = {text[start : start + size] for size in (2, 3, 4) for start in range(len(text) - size + 1)}
     with gzip.open(data) as lines:
         tokens = enumerate(a2b_base64(line.split(b" ", 1)[0]) for line in lines)  # the most frequent merge first
@@ -117,7 +121,7 @@ def _ranks(data: Path, text: bytes) -> dict[bytes, int]:
 
 
 def _merged_length(piece: bytes, ranks: dict[bytes, int]) -> int:
-    """The number of tokens: of all neighbours, the pair of the lowest rank is merged, until none has a rank."""
+    """The number of tokens of a piece: the adjacent pair of lowest rank is merged until no pair has a rank."""
     parts = [piece[n : n + 1] for n in range(len(piece))]
     pairs = [ranks.get(piece[n : n + 2], _NO_TOKEN) for n in range(len(piece) - 1)]
     while pairs and (lowest := min(pairs)) != _NO_TOKEN:

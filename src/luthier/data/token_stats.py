@@ -1,8 +1,8 @@
-"""Stage 5, token statistics: a file in; lengths, trained tokens, and what the context truncates, out.
+"""Stage 5, token statistics: a file in; lengths, trained tokens and truncated examples out.
 
-Counted by the base model's tokenizer, through the renderer that training uses. Large files are sampled by a fixed seed;
-examples that may be longer than the context are all counted, because one that loses its answer would fail a job. Lines
-with a structural error are left out: they cannot be rendered.
+Tokens are counted with the base model's tokenizer, through the renderer that training uses. A large file is sampled
+with a fixed seed, but every example that may be longer than the context is counted, because a single one without an
+answer inside the context fails a job. Lines with a structural error are left out: they cannot be rendered.
 """
 
 import random
@@ -30,7 +30,10 @@ _SEED = 42
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of one number per example. `bars`: a histogram of ten equal bins from `min` to `max`."""
+    """The distribution of one number per example: sum, extremes, mean, and 5th and 95th percentile.
+
+    `bars`: the counts of a histogram with ten equal bins from `min` to `max`.
+    """
 
     total: int
     min: int
@@ -51,10 +54,12 @@ class Distribution:
 
 @dataclass
 class TokenStats:
-    """Of `examples`, `sampled` were drawn and `counted` counted: the others have errors or cannot be rendered.
+    """The token statistics of a file of `examples` examples, for a context of `context_tokens`.
 
-    Per counted example: `messages`, `tokens` (as training sees them), `trained`, `openai`; of a preference pair the
-    sums over both answers, each with its conversation. `truncated`: of all.
+    `sampled` of the examples were drawn, of which `counted` were counted; the others have errors or cannot be rendered.
+    `messages`, `tokens` (as training sees them), `trained` and `openai` have one number per counted example; for a
+    preference pair, it is the sum over both answers, each with its conversation. `truncated` counts the examples that
+    are longer than the context, sampled or not.
     """
 
     examples: int
@@ -70,12 +75,12 @@ class TokenStats:
 
     @property
     def total_tokens(self) -> int:
-        """Of the whole file, extrapolated from the sample."""
+        """The tokens of the whole file, extrapolated from the sample."""
         return self._extrapolate(self.tokens)
 
     @property
     def total_openai_tokens(self) -> int | None:
-        """Of the whole file, extrapolated from the sample; None if they were not counted."""
+        """OpenAI's tokens of the whole file, extrapolated from the sample; None if they were not counted."""
         return self._extrapolate(self.openai) if self.openai else None
 
     def _extrapolate(self, counts: list[int]) -> int:
@@ -96,8 +101,8 @@ class TokenStats:
 
 
 class _Candidate(NamedTuple):
-    """An example to render, one conversation or the two of a preference pair: its number in the file, and whether it
-    belongs to the sample.
+    """An example to render: its conversation, or the two of a preference pair; its number in the file, from 1; and
+    whether it belongs to the sample.
     """
 
     conversations: list[Example]
@@ -115,7 +120,11 @@ def measure(
     count_openai: CountTokens | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> TokenStats:
-    """The statistics of any file. Lines with errors, and examples that cannot be rendered, are left out."""
+    """The token statistics of a JSONL file. Lines with errors and examples that cannot be rendered are left out.
+
+    `context`: the base model's context in tokens. `on_progress` is called with the byte offset after each line.
+    Raises as `read_blocks`.
+    """
     stats = TokenStats(0, context)
     candidates: list[_Candidate] = []
     share = min(1.0, sample_bytes / max(path.stat().st_size, 1))
@@ -163,7 +172,7 @@ def _count(
 
 
 def _count_openai(counted: list[list[Example]], count: CountTokens) -> list[int]:
-    """The approximate tokens that OpenAI bills, per example; the texts of all are counted together."""
+    """The approximate number of tokens that OpenAI bills for each example. All texts are counted in one call."""
     billed = [[openai_texts(example) for example in conversations] for conversations in counted]
     tokens = iter(count([text for conversations in billed for texts, _ in conversations for text in texts]))
     return [
@@ -172,7 +181,7 @@ def _count_openai(counted: list[list[Example]], count: CountTokens) -> list[int]
 
 
 def _check_length(pieces: list[Rendered], stats: TokenStats) -> Iterator[Finding]:
-    """A finding if the context truncates the example, which is counted."""
+    """Yields a finding if the context truncates the example, and counts it in `stats.truncated`."""
     context = stats.context_tokens
     longest = max(len(piece.ids) for piece in pieces)
     if longest <= context:

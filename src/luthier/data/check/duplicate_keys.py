@@ -18,12 +18,12 @@ class DuplicateKeys:
         self._keys = keys[self._order]
 
     def pairs_with_previous(self) -> Pairs:
-        """(previous, this): each position with the one before it that has the same key."""
+        """(previous, this): each repeated position, with the closest position before it that has the same key."""
         same = self._keys[1:] == self._keys[:-1]
         return self._order[:-1][same], self._order[1:][same]
 
     def pairs_with_first(self) -> Pairs:
-        """(first, this): each position but the first with the first that has the same key, by ascending position."""
+        """(first, this): each repeated position, ascending, with the first position that has the same key."""
         begins = np.flatnonzero(np.concatenate([[True], self._keys[1:] != self._keys[:-1]])[: len(self._order)])
         firsts = np.repeat(self._order[begins], np.diff(begins, append=len(self._order)))
         is_later = firsts != self._order
@@ -33,12 +33,14 @@ class DuplicateKeys:
 
 
 def pairs_with_first(keys: Keys) -> Pairs:
-    """(first, this): each position but the first with the first that has the same key, by ascending position."""
+    """(first, this): each repeated position, ascending, with the first position that has the same key."""
     return DuplicateKeys(keys).pairs_with_first()
 
 
 def _is_repeated(keys: Keys) -> npt.NDArray[np.bool_]:
-    """Whether each key occurs more than once. Sorting values is several times as fast as argsort, and few are equal."""
+    """Whether each key occurs more than once. Sorting the keys is several times as fast as an argsort of all of them,
+    and few keys are equal.
+    """
     ordered = np.sort(keys)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     repeated = repeated[np.concatenate([[True], repeated[1:] != repeated[:-1]])[: len(repeated)]]

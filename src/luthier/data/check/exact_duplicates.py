@@ -1,7 +1,8 @@
 """Exact duplicates: lines that hold equal examples, whatever the order of their keys.
 
 Keeps sixteen bytes per example, so that millions of them fit into RAM. Examples count as equal if their 64-bit
-fingerprints are; among a million different examples, two share one in one of forty million files.
+fingerprints are equal; for a file of a million different examples, the probability of one false match is 1 in 40
+million.
 """
 
 from array import array
@@ -26,7 +27,7 @@ class ExactDuplicates:
         self._lines = array("Q")
 
     def add(self, line_number: int, example: dict[str, Any]) -> None:
-        """`line_number` counts from 1 and grows."""
+        """Adds the example on a line. Line numbers count from 1 and must ascend."""
         columns = roles_and_texts(example)
         if columns:
             digest = sequence_hash(hash(text) + role * _ROLE_WEIGHT for role, text in zip(*columns, strict=True))
@@ -36,14 +37,14 @@ class ExactDuplicates:
         self._lines.append(line_number)
 
     def extend(self, first_line: int, examples: ChatColumns) -> None:
-        """Examples on consecutive lines."""
+        """Adds examples on consecutive lines, beginning with `first_line`."""
         roles = np.frombuffer(examples.roles, np.uint8).astype(np.uint64) * np.uint64(_ROLE_WEIGHT)
         bounds = np.array(examples.bounds)
         self._fingerprints.frombytes(sequence_hashes(examples.hashes + roles, bounds[:-1], bounds[1:]).tobytes())
         self._lines.extend(range(first_line, first_line + len(examples)))
 
     def report_to(self, report: Report) -> None:
-        """Adds a finding for each line that equals an earlier one, by line, and clears the collection."""
+        """Adds a finding for each line that repeats an earlier one, in line order, and clears the collection."""
         if not self._lines:
             return
         digests, lines = np.frombuffer(self._fingerprints, np.uint64), np.frombuffer(self._lines, np.uint64)

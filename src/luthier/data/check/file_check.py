@@ -1,4 +1,4 @@
-"""Checks a file: a `Report` of everything that would spoil a job, each finding with its line.
+"""Checks a file: a `Report` of everything that would fail or spoil a job, each finding with its line.
 
 Lines that bulk validation passes are only counted; every other line is parsed and checked one by one. Lengths in tokens
 are not checked here: they need the tokenizer of a base model.
@@ -20,7 +20,7 @@ from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, split_lines
 from luthier.types.errors import JobError
 
-_FORMATS: dict[ExampleKind, tuple[str, tuple[str, ...]]] = {  # OpenAI's name of the format, the methods that take it
+_FORMATS: dict[ExampleKind, tuple[str, tuple[str, ...]]] = {  # OpenAI's name of the format, the methods that use it
     "chat": ("fine-tune-chat", ("supervised", "reinforcement")),
     "completion": ("fine-tune-completion", ("supervised",)),
     "preference": ("fine-tune-preference", ("dpo",)),
@@ -28,13 +28,13 @@ _FORMATS: dict[ExampleKind, tuple[str, tuple[str, ...]]] = {  # OpenAI's name of
 
 
 class Quality(Protocol):
-    """Checks what the examples without structural errors teach. One object checks one file, once.
+    """Checks the content of the examples without structural errors. One instance checks one file, once.
 
-    Exact duplicates are not its task: `check_file` finds them itself where there is a quality to check.
+    Exact duplicates are not its task: `check_file` finds them itself when it is given a `Quality`.
     """
 
     def check(self, line_number: int, example_number: int, example: dict[str, Any]) -> Iterable[Finding]:
-        """Findings on one example; both numbers count from 1. A finding without a line gets this one."""
+        """Findings on one example; both numbers count from 1. A finding without a line gets `line_number`."""
 
     def check_columns(self, first_line: int, first_example: int, examples: ChatColumns) -> Iterable[Finding]:
         """Findings on consecutive examples, on consecutive lines."""
@@ -44,7 +44,7 @@ class Quality(Protocol):
 
 
 class Survey(Protocol):
-    """Receives every example without structural errors, except plain chats, which define and call nothing."""
+    """Receives every example without structural errors, except plain chats, which neither define nor call functions."""
 
     def add(self, example: dict[str, Any]) -> None: ...
 
@@ -61,7 +61,8 @@ def check_file(
 ) -> Report:
     """Checks every line. Any bytes give a report; only an unreadable path raises (`OSError`).
 
-    `on_progress` is called with the offset in the file, after every block. `report`: one to continue, else a new one.
+    `on_progress` is called with the byte offset in the file, after every block. `report`: a report to add to, instead
+    of a new one.
     """
     report = Report() if report is None else report
     report.method = method
@@ -112,7 +113,8 @@ class _FileCheck:
     def add_block(self, block: Block) -> None:
         for run in find_runs(block.lines):
             lines = block.lines[run.start : run.end]
-            if run.is_valid and self.report.method != "reinforcement":  # what is valid there ends with an answer
+            # Bulk validation requires an answer at the end, which items for reinforcement fine-tuning must not have.
+            if run.is_valid and self.report.method != "reinforcement":
                 self._add_valid_lines(lines, run.line_count)
                 continue
             for raw in split_lines(lines):
@@ -124,7 +126,10 @@ class _FileCheck:
                     )
 
     def report_format(self) -> None:
-        """Adds that no line is an example, and what the lines are. It explains all others, so it comes first."""
+        """If no line is an example, adds a finding that names what the lines are.
+
+        It comes first, because it explains all other findings.
+        """
         if self._foreign and set(self.kinds) == {None}:
             form, keys = next(iter(self._foreign.items())) if len(self._foreign) == 1 else (None, "")
             keys = keys or next(iter(self._foreign.values()))
@@ -138,7 +143,7 @@ class _FileCheck:
                 self.report.add(finding)
 
     def _add_valid_lines(self, lines: memoryview, line_count: int) -> None:
-        """Lines that bulk validation has passed; parsed only for their quality."""
+        """Counts lines that bulk validation has passed. They are parsed only for the quality checks."""
         self.kinds["chat"] += line_count
         self.first_lines.setdefault("chat", self._line_number + 1)
         if self._quality:

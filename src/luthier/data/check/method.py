@@ -1,7 +1,7 @@
-"""Which training method a file of JSON lines is for, by its first lines: supervised, preferences (dpo), reinforcement.
+"""The training method that a JSONL file is for, judged by its first lines: supervised, dpo or reinforcement.
 
-An item of reinforcement fine-tuning has messages up to the answer, and beside them whatever its graders read as
-`item.*`, such as a reference answer.
+An item for reinforcement fine-tuning has messages up to the answer, and beside them the fields that its graders read
+as `item.*`, such as a reference answer.
 """
 
 from itertools import islice
@@ -20,7 +20,7 @@ _CHAT_KEYS = frozenset(("messages", "tools", "functions", "parallel_tool_calls")
 
 
 def recognised_method(path: Path) -> Method:
-    """Supervised unless all of the first examples that can be read are for another method. Raises OSError."""
+    """The method that all readable examples among the first 50 are for; "supervised" if they differ. Raises OSError."""
     methods = set()
     try:
         for line in islice(read_lines(path), _SAMPLE_LINES):
@@ -29,7 +29,7 @@ def recognised_method(path: Path) -> Method:
             except FindingError:
                 continue
             methods.add(_method_of(value) if isinstance(value, dict) else "supervised")
-    except FindingError:  # no text
+    except FindingError:  # not a text file
         return "supervised"
     return methods.pop() if len(methods) == 1 else "supervised"
 

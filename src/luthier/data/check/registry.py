@@ -1,6 +1,6 @@
 """The checks by name.
 
-- A message check is a function of one message, an example check a function of one example and its conversation. The
+- A message check is a function of one message; an example check is a function of one example and its conversation. The
   modules of `check.structure` register them with the decorators below.
 - A quality check is a subclass of `QualityCheck`, declared in the group `luthier.checks` of `plugins.ini` or as an
   entry point of another distribution.
@@ -32,12 +32,12 @@ class ExampleCheck(NamedTuple):
 
 
 class QualityCheck:
-    """One check of what the examples of one file teach; an instance checks one file, once."""
+    """One check of the content of the examples of a file; an instance checks one file, once."""
 
     kinds: ClassVar[Mapping[str, Kind]] = {}  # finding kinds by code, beside those of the catalogue
 
     def compare_with(self, training: "QualityCheck") -> None:
-        """Called before the first batch of a validation file, with the check of its training file."""
+        """Called before the first batch of a validation file, with the instance that checked its training file."""
 
     def check(self, batch: Batch) -> Iterable[Finding]:
         """The findings on the examples of one batch."""
@@ -61,7 +61,7 @@ def message_check(check: MessageCheck) -> MessageCheck:
 def example_check(
     *, in_preference_input: bool = False, in_preference_output: bool = False
 ) -> Callable[[ExampleCheckFunction], ExampleCheckFunction]:
-    """Registers a check of examples, whose findings name messages and no line."""
+    """Registers a check of examples. Its findings have a message index and no line."""
 
     def register(check: ExampleCheckFunction) -> ExampleCheckFunction:
         EXAMPLE_CHECKS[check.__name__] = ExampleCheck(check, in_preference_input, in_preference_output)

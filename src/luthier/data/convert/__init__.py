@@ -1,8 +1,8 @@
 """Stage 4b, convert: a file in any common format in, JSONL of examples out, with a note for every conversion.
 
 `prepared` inspects the beginning of a file and, unless it is JSONL of examples, writes its content as such to a
-temporary file. Nothing is guessed silently: what was recognised is a note, and what is ambiguous is an error that names
-the flag that decides. A line that cannot be converted is passed on unchanged, for the check to report.
+temporary file. Nothing is guessed silently: what was recognised becomes a note, and what is ambiguous is an error that
+names the option to decide with. A line that cannot be converted is passed on unchanged, for the check to report.
 """
 
 import json
@@ -27,7 +27,7 @@ _MAX_UNUSED_KEYS = 20
 
 
 class Hints(NamedTuple):
-    """What the caller specifies, where the file is ambiguous."""
+    """What the caller specifies for an ambiguous file: its encoding, names of columns, and the sheet."""
 
     encoding: str | None = None
     question: str | None = None
@@ -36,7 +36,7 @@ class Hints(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A file of JSON lines, notes on its conversion, and whether it is another file than the original."""
+    """A JSONL file, notes on its conversion, and whether it is a different file from the original."""
 
     path: Path
     notes: list[Finding]
@@ -45,9 +45,9 @@ class Prepared(NamedTuple):
 
 @contextmanager
 def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
-    """`path` itself if it is JSONL of examples, else a temporary file that exists as long as the context.
+    """`path` itself if it is JSONL of examples, else a temporary file that exists until the context ends.
 
-    Raises `FindingError` for an ambiguous or unreadable file, `OSError` as `open` does.
+    Raises `FindingError` for an ambiguous or unreadable file, and `OSError` as `open` does.
     """
     hints = hints or Hints()
     with tempfile.TemporaryDirectory(prefix="luthier-check-") as folder:
@@ -74,12 +74,12 @@ def prepared(path: Path, hints: Hints | None = None) -> Iterator[Prepared]:
 
 
 class _Unused:
-    """Keys of which no example holds the values: how often each occurs, with a sample."""
+    """Keys whose values no example contains: how often each occurs, and a sample value."""
 
     def __init__(self) -> None:
         self._counts = Counter[str]()
         self._samples: dict[str, Any] = {}
-        self._texts = Counter[str]()  # values that may be more than a name
+        self._texts = Counter[str]()  # the number of long texts among the values of each key
 
     def add(self, members: dict[str, Any]) -> None:
         for key, value in members.items():
@@ -97,7 +97,7 @@ class _Unused:
 def _write(form: Form, shape: Shape | None, out: Path, unused: _Unused) -> None:
     with out.open("wb") as file:
         for record in form.records():
-            if isinstance(record, bytes):  # a line that is no JSON
+            if isinstance(record, bytes):  # a line that is not JSON
                 file.write(record + b"\n")
                 continue
             is_object = isinstance(record, dict) and not is_misfit(record)

@@ -1,7 +1,7 @@
-"""Calls, results and definitions that stand as text in a conversation, in Hermes's form → members of messages.
+"""Calls, results and definitions that are written as text in a conversation, in the Hermes form → keys of messages.
 
-`<tool_call>`, `<tool_response>` and `<tools>` enclose JSON. Either every call of a conversation can be read, or the
-conversation stays as it is, for the check to name.
+`<tool_call>`, `<tool_response>` and `<tools>` enclose JSON. If any call of a conversation cannot be read, the
+conversation stays as it is, and the check reports it.
 """
 
 import json
@@ -14,13 +14,13 @@ _Value = TypeVar("_Value")
 
 
 def has_call_texts(messages: Any) -> bool:
-    """Whether a message or a turn has a call as text."""
+    """Whether a message or a turn contains a call as text."""
     turns = [turn for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
     return any(isinstance(text, str) and "</tool_call>" in text for turn in turns for text in turn.values())
 
 
 def read_call_texts(messages: list[Example]) -> tuple[list[Example], list[Any]] | None:
-    """(The messages with calls and results, the definitions in the system prompt); None if a call cannot be read."""
+    """(the messages with calls and results, the definitions in the system prompt); None if a call cannot be read."""
     read: list[Example] = []
     tools: list[Any] = []
     ids: list[str] = []
@@ -50,7 +50,7 @@ def read_call_texts(messages: list[Example]) -> tuple[list[Example], list[Any]] 
 
 
 def _cut(text: str, tag: str, read: Callable[[str], _Value | None]) -> tuple[str, list[_Value]]:
-    """(The text around, the values enclosed by the tag); what cannot be read stays in the text, with its tags."""
+    """(the text outside the tags, the values inside); a value that cannot be read stays in the text, with its tags."""
     first, *pieces = text.split(f"<{tag}>")
     words, values = [first], []
     for piece in pieces:

@@ -1,6 +1,6 @@
 """Lists of turns → messages: ShareGPT (`from`, `value`), roles of tool calls, pairs of question and answer.
 
-A turn that cannot be read becomes a message with that fault, which the check names, so that nothing of it is lost.
+A turn that cannot be read becomes a message with the same fault, which the check reports, so that nothing is lost.
 """
 
 import json
@@ -29,7 +29,7 @@ _QUESTION_KEYS, _ANSWER_KEYS = (
 
 @dataclass
 class _Conversation:
-    """Messages, and the members of turns that they do not hold."""
+    """Messages, and the members of turns that they do not contain (`unused`)."""
 
     messages: list[Example] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)  # ids of calls without a result yet
@@ -52,7 +52,9 @@ class _Conversation:
             self.messages.append(message | extra)
 
     def _extra(self, turn: Example, used: set[str], role: str | None) -> Example:
-        """What the message holds beside role and content; other members are noted, or left for the check."""
+        """The keys of the message beside role and content. Members without a meaning are added to `unused`; those that
+        decide how the message is trained stay, for the check to report.
+        """
         extra: Example = {}
         for key, value in turn.items():
             if key in used or (value is None and key not in _MESSAGE_KEYS):
@@ -73,12 +75,12 @@ class _Conversation:
         value = decoded(text)
         functions: list[Any] = [_function(call) for call in (value if isinstance(value, list) else [value])]
         if not functions or not all(functions):
-            functions = [text]  # which the check names
+            functions = [text]  # which the check reports
         calls = [{"id": self._next_id(), "type": "function", "function": function} for function in functions]
         last = self.messages[-1] if self.messages else {}
         is_open = last.get("role") == "assistant" and last.get("weight") == extra.get("weight")
         if is_open and isinstance(last.get("tool_calls", []), list) and "function_call" not in last:
-            last.setdefault("tool_calls", []).extend(calls)  # after words of the same turn, or another call of it
+            last.setdefault("tool_calls", []).extend(calls)  # after text or another call of the same turn
             last.update(extra)
         else:
             self.messages.append({"role": "assistant", "tool_calls": calls} | extra)
@@ -95,7 +97,7 @@ class _Conversation:
 
 
 def from_conversation(record: Example, key: str) -> Converted | None:
-    """An object whose `key` is a list of turns with speakers, or its JSON."""
+    """Converts an object whose `key` is a list of turns with speakers, or the JSON of one; None for any other."""
     turns = decoded(record.get(key))
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
         return None
@@ -107,7 +109,7 @@ def from_conversation(record: Example, key: str) -> Converted | None:
 
 
 def from_turn_pairs(record: Example, key: str) -> Converted | None:
-    """An object whose `key` is a list of turns, each with a question and an answer."""
+    """Converts an object whose `key` is a list of turns, each with a question and an answer; None for any other."""
     turns = record.get(key)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         return None
@@ -144,7 +146,7 @@ def _with_tools(record: Example, conversation: _Conversation, used: set[str]) ->
 
 
 def _function(call: Any) -> Example | None:
-    """The name and the arguments of a call; None for what is no call, or holds more."""
+    """The name and the arguments of a call; None if it is not a call, or has other keys."""
     if isinstance(call, dict) and isinstance(call.get("function"), dict):
         call = call["function"]
     if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not call.keys() <= _CALL_KEYS:
@@ -160,7 +162,7 @@ def _function(call: Any) -> Example | None:
 
 
 def definitions(value: Any) -> Any:
-    """Definitions in today's form, from a list or its JSON; any other value unchanged, which the check refuses."""
+    """Definitions in today's form, from a list or its JSON; any other value unchanged, for the check to report."""
     if is_empty(value):
         return None
     tools = decoded(value)

@@ -1,6 +1,6 @@
 """UTF-8 text or a binary table → its records: JSON lines, one JSON array, indented JSON, CSV, XLSX, Parquet.
 
-A record is a JSON value (a row of a table is an object, cells by column), or the bytes of a line that is no JSON.
+A record is a JSON value (for a table row an object, cells by column), or the bytes of a line that is not JSON.
 """
 
 import json
@@ -22,13 +22,13 @@ _SAMPLE_SIZE = 50  # records from which the shape is recognised
 _CHUNK = 256 * 1024
 _BETWEEN_VALUES = " \t\r\n,"  # commas separate the elements of an array
 _DELIMITERS = ",\t;|"
-_JSON_IN_TEXT = re.compile(r"""[\[{]\s*["'{\[]|["']\s*:""")  # in no name of a column
+_JSON_IN_TEXT = re.compile(r"""[\[{]\s*["'{\[]|["']\s*:""")  # never occurs in a column name
 
 
 class Form(NamedTuple):
     """A recognised file format. `name` is for people, "" for JSON lines. `records` can be called several times.
 
-    `unused`: members around the records; `titles`: texts above the header of a table.
+    `unused`: members of the object that encloses the records; `titles`: texts above the header of a table.
     """
 
     name: str
@@ -43,15 +43,16 @@ class Form(NamedTuple):
 
 
 def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = (), *, is_csv: bool = False) -> Form:
-    """The form of a file in UTF-8, or of a binary table.
+    """The format of a UTF-8 file or of a binary table.
 
     Args:
-        sheet: of a workbook.
-        named: columns that the caller names.
-        is_csv: whether the file's name says so, which decides for text that has columns and no known header.
+        path: The file.
+        sheet: The sheet to read of a workbook; None: the only one with data.
+        named: Names of columns that the caller specifies.
+        is_csv: Whether the file's name says that it is CSV; decides for text that has columns and no known header.
 
     Raises:
-        FindingError: for a workbook or a table that is ambiguous.
+        FindingError: The workbook or the table is ambiguous.
     """
     with path.open("rb") as file:
         head = file.read(_CHUNK)
@@ -77,7 +78,7 @@ def _table(name: str, open_rows: Callable[[], Any]) -> Form:
 
 
 def _unwrapped(form: Form) -> Form:
-    """The records inside a single object: a list under one key, or the columns that pandas writes."""
+    """The records inside a file's single object: a list under one key, or the columns that pandas writes."""
     first = list(islice(form.records(), 2))
     value = first[0] if len(first) == 1 else None
     if not isinstance(value, dict) or kind_of(value):
@@ -92,7 +93,7 @@ def _unwrapped(form: Form) -> Form:
 
 
 def _is_list_of_examples(value: Any) -> bool:
-    """Whether it is a list of objects with the keys of examples in some shape."""
+    """Whether it is a list of objects whose keys are those of examples in a known shape."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -103,7 +104,7 @@ def _is_list_of_examples(value: Any) -> bool:
 
 
 def _pandas_rows(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of DataFrame.to_json, by columns or split; [] for anything else."""
+    """The rows of an object that DataFrame.to_json writes, with orient "columns" or "split"; [] for any other."""
     columns = list(value.values())
     are_columns = columns and all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns)
     if are_columns and all(key.isdigit() for key in columns[0]):
@@ -116,7 +117,7 @@ def _pandas_rows(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    """The value of each line; a comma after it, as of an array without its brackets, does not count."""
+    """The value of each line. A comma after it, as in an array without its brackets, is ignored."""
     for line in read_lines(path):
         for raw in (line.raw, line.raw.rstrip().removesuffix(b",")):
             with suppress(FindingError):
@@ -127,7 +128,7 @@ def _lines(path: Path) -> Iterator[Any]:
 
 
 def _is_one_array(start: bytes) -> bool:
-    """Whether it is one array for the whole file. One array per line is JSON lines, though not of examples."""
+    """Whether the whole file is one array. One array per line is JSON lines, though not of examples."""
     first = start.split(b"\n", 1)
     try:
         json.loads(first[0])
@@ -142,7 +143,7 @@ def _is_indented(start: bytes) -> bool:
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        # The first object may be longer than the head: then its first line is short, as in indented JSON.
+        # The first object may be longer than `start`. If it is indented JSON, its first line is short.
         return len(start) > _CHUNK // 2 and text.split("\n", 1)[0].rstrip() in ("{", '{"messages": [', "{[")
     return "\n" in text[:end]
 
@@ -158,7 +159,7 @@ def _is_chain(start: bytes) -> bool:
 
 
 def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
-    """Consecutive JSON values, read in chunks. Text that is no JSON is yielded as bytes, with everything after it."""
+    """Consecutive JSON values, read in chunks. Text that is not JSON is yielded as bytes, with everything after it."""
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         text = file.read(_CHUNK).lstrip()
@@ -186,7 +187,7 @@ def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
 
 
 def _delimiter(start: bytes) -> str | None:
-    """The separator of the columns in the first line; None if it has no columns."""
+    """The separator of the columns in the first line; None if it has no columns. Raises FindingError."""
     header = start.split(b"\n", 1)[0].decode("utf-8", "replace")
     if _JSON_IN_TEXT.search(header) or _is_json(header):
         return None

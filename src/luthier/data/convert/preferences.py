@@ -1,7 +1,7 @@
 """Preference pairs of other formats → OpenAI's: a conversation, a preferred answer and another one.
 
-The answers are texts, messages, or whole conversations that differ in the last message; any of these may be JSON text,
-and a conversation one text in which "Human:" and "Assistant:" mark the turns.
+The answers are texts, messages, or whole conversations that differ in the last message. Any of these may be JSON text;
+a conversation may be one text in which "Human:" and "Assistant:" mark the turns.
 """
 
 import re
@@ -27,7 +27,7 @@ _PROMPTS = ("messages", "conversations", "conversation", "prompt", "instruction"
 
 
 def from_preference(record: Example) -> Converted | None:
-    """None for an object without a rejected answer, or one whose sides do not fit together."""
+    """Converts an object with a rejected answer; None for an object without one, or whose sides do not match."""
     rejected_key, chosen_key = find(record, REJECTED), find(record, CHOSEN)
     if rejected_key is None:
         return None
@@ -65,7 +65,7 @@ def _pair(prompt: list[Example], chosen: list[Example], rejected: list[Example])
 
 
 def _side(value: Any, has_prompt: bool) -> list[Example]:
-    """The messages of one side, the answer last; [] for what is neither text nor messages."""
+    """The messages of one side, the answer last; [] for a value that is neither text nor messages."""
     value = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in "[{" else value
     if isinstance(value, str):
         return ([] if has_prompt else _marked_turns(value)) or [{"role": "assistant", "content": value}]
@@ -75,7 +75,7 @@ def _side(value: Any, has_prompt: bool) -> list[Example]:
 
 
 def _marked_turns(text: str) -> list[Example]:
-    """The messages of a text that begins with the mark of a speaker; [] for any other."""
+    """The messages of a text that begins with a speaker's label; [] for any other text."""
     before, *rest = _SPEAKER.split(text.strip())
     turns = zip(rest[::2], rest[1::2], strict=True)
     return (
@@ -116,6 +116,6 @@ def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str]
 
 
 def _tools_inside(record: Example, key: str) -> Any:
-    """Definitions beside the messages of one side."""
+    """The definitions beside the messages of one side; None without any."""
     side = decoded(record[key])
     return definitions(side.get("tools")) if isinstance(side, dict) else None

@@ -1,4 +1,4 @@
-"""What the converters share: the account of an object's keys, and readers of values that are JSON or its text."""
+"""Shared by the converters: the accounting of an object's keys, and readers of values that may be JSON text."""
 
 import json
 from collections.abc import Iterable
@@ -16,21 +16,23 @@ Example = dict[str, Any]
 
 
 class Converted(NamedTuple):
-    """An example, and the members of the original that it does not hold."""
+    """An example, and the members of the original object that it does not contain."""
 
     example: Example
     unused: dict[str, Any]
 
 
 class SystemPrompt(NamedTuple):
-    """A system prompt, "" without one, and the keys that hold it."""
+    """A system prompt ("" if there is none), and the keys of the object that hold it."""
 
     value: str
     keys: list[str]
 
 
 def account(record: Example, example: Example, used: Iterable[str]) -> Converted:
-    """Members that decide the meaning stay in the example, where the check refuses them; others are unused."""
+    """Accounts for the members that are not `used`: those that decide the meaning are copied to the example, where the
+    check reports them as errors; the others are `unused`.
+    """
     used = set(used)
     rest = {key: value for key, value in record.items() if key not in used and not _is_settled(key, value)}
     meaningful = {key: value for key, value in rest.items() if key not in example and meaning_of(key, value)}
@@ -38,24 +40,24 @@ def account(record: Example, example: Example, used: Iterable[str]) -> Converted
 
 
 def _is_settled(key: str, value: Any) -> bool:
-    """Whether the member says nothing, or only that the answer is a good one."""
+    """Whether the member is empty, or only says that the answer is a good one."""
     return is_empty(value) or (meaning_of(key, False) == "preference" and truth_of(value) is True)
 
 
 def find(record: Example, names: Iterable[str]) -> str | None:
-    """The first key that is one of these names, in any case."""
+    """The first key that is one of these names, ignoring case; None without any."""
     names = tuple(names)
     return next((key for key in record if key.strip().lower() in names), None)
 
 
 def system_prompt(record: Example) -> SystemPrompt:
-    """Of the members that hold one."""
+    """The system prompt of an object, from the first key that may hold one."""
     key = next((key for key in record if key.strip().lower() in SYSTEMS and isinstance(record[key], str)), None)
     return SystemPrompt("", []) if key is None else SystemPrompt(record[key], [key])
 
 
 def decoded(value: Any) -> Any:
-    """The value of a JSON text; any other value, and a text that is no JSON, unchanged."""
+    """The value of a JSON text; any other value, and a text that is not JSON, unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -65,7 +67,7 @@ def decoded(value: Any) -> Any:
 
 
 def history_turns(value: Any) -> list[tuple[str, str]] | None:
-    """The pairs of earlier questions and answers; None for what is no list of pairs."""
+    """The pairs of earlier questions and answers; None for anything but a list of pairs."""
     turns = [] if is_empty(value) else decoded(value)
     if not isinstance(turns, list):
         return None

@@ -1,7 +1,7 @@
-"""Rows of a table → records: the header found, each row checked against it.
+"""Rows of a table → records: finds the header, and checks each row against it.
 
-A row that does not fit the header becomes a misfit, `{"columns": …, "row": …, "row_line": …}`, which the check names:
-none of its cells is lost or moved to another column. Titles above the header are skipped, with a note.
+A row that does not match the header becomes a misfit, `{"columns": …, "row": …, "row_line": …}`, which the check
+reports: none of its cells is lost or moved to another column. Titles above the header are skipped, with a note.
 """
 
 import csv
@@ -17,8 +17,8 @@ from luthier.data.convert.shapes import ANSWERS, QUESTIONS
 from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import MAX_LINE_BYTES
 
-_HEADER_ROWS = 20  # rows among which the header is searched
-_MAX_RECORD_LINES = 10_000  # lines of one row in quotation marks; more are an unclosed mark
+_HEADER_ROWS = 20  # rows that are searched for the header
+_MAX_RECORD_LINES = 10_000  # lines of one row; a longer one has an unclosed quotation mark
 _LONGEST_NAME = 40  # characters
 _NO_NAME = re.compile(r"^\s*[\[{<*#>-]|:\s+\S|[.!?。！？]\s*$")  # JSON, markup, YAML, a sentence
 _RULE = re.compile(r"\s*(?:(?::-+:?|-+:|-{2,})\s*)?$")  # a cell below the header of a table in Markdown
@@ -28,7 +28,7 @@ Cells = Sequence[str]
 
 
 class Row(NamedTuple):
-    """Cells, with the number of their first line; `is_broken` for one whose quotation marks are not closed."""
+    """The cells of a row and the number of its first line. `is_broken`: a quotation mark in it is not closed."""
 
     line: int
     cells: Cells
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The columns, the rows below them, and the texts of the rows above them."""
+    """The names of the columns, the rows below the header, and the texts of the rows above it."""
 
     columns: list[str]
     rows: Iterator[Row]
@@ -44,9 +44,9 @@ class Table(NamedTuple):
 
 
 def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
-    """Finds the header: the row with a known name, or one that the caller `named`; else the first of several cells.
+    """Finds the header: the first row with known names, or with names in `named`; else the first with several cells.
 
-    Raises `FindingError` for two columns of one name.
+    Raises `FindingError` if two columns have the same name.
     """
     iterator = iter(rows)
     head = list(islice(iterator, _HEADER_ROWS))
@@ -66,9 +66,9 @@ def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:
-    """The rows as objects, cells by column, without blank rows. A column without a name is called after its number.
+    """The rows as objects, cells by column, without blank rows. A column without a name is named after its number.
 
-    A rule below the header, as in Markdown, is no row; there the spaces around cells do not count.
+    A rule below the header, as in Markdown, is not a row; in such a table the spaces around cells are removed.
     """
     columns = table.columns
     names = [name or f"column {number}" for number, name in enumerate(columns, 1)]
@@ -90,7 +90,7 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
 
 
 def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    """The rows of a CSV file. A row with an unclosed quotation mark is its first line alone."""
+    """The rows of a CSV file. Of a row with an unclosed quotation mark, only the first line is taken as the row."""
     csv.field_size_limit(MAX_LINE_BYTES)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         lines = _Lines(file)
@@ -107,11 +107,11 @@ def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
 
 
 class _Lines:
-    """The lines of a file, of which those of the current row can be read again."""
+    """The lines of a file. Those of the current row can be read again."""
 
     def __init__(self, file: Iterable[str]) -> None:
         self._file = iter(file)
-        self._ahead: list[str] = []  # read before, to be read again; the next one last
+        self._ahead: list[str] = []  # lines to be read again, the next one last
         self._row: list[str] = []
         self.number = 0
 
@@ -137,7 +137,7 @@ class _Lines:
 
 
 def looks_like_table(rows: Iterable[Row]) -> bool:
-    """Whether text is a table: known names in its header, or most rows with as many cells."""
+    """Whether text is a table: its header has known names, or most rows have as many cells as the first."""
     head = list(islice(rows, _HEADER_ROWS))
     if not head:
         return False
@@ -150,13 +150,13 @@ def looks_like_table(rows: Iterable[Row]) -> bool:
 
 
 def _has_names(row: Row, known: set[str]) -> bool:
-    """Whether two cells are known names; one is enough for a row of one cell."""
+    """Whether two cells are in `known`; one is enough in a row of one cell."""
     found = sum(cell.strip().lower() in known for cell in row.cells)
     return found >= min(2, _cell_count(row)) and found > 0
 
 
 def has_known_names(names: Iterable[str], *, at_least: int) -> bool:
-    """Whether so many of the names are those of questions, answers or other members of examples."""
+    """Whether `at_least` of the names are known names of questions, answers or other members of examples."""
     return sum(name.strip().lower() in _KNOWN for name in names) >= at_least
 
 

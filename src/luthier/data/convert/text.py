@@ -1,6 +1,6 @@
 """Bytes in any encoding → UTF-8 with line feeds: gzip, UTF-16, GBK, carriage returns as line endings.
 
-Workbooks and Parquet files pass unchanged; `forms` reads them.
+Workbooks and Parquet files are passed on unchanged; `forms` reads them.
 """
 
 import codecs
@@ -15,7 +15,7 @@ from luthier.data.jsonl.reader import joined_halves
 
 HEAD_BYTES = 1024 * 1024
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
-_BYTE_ORDER_MARKS = (  # longer ones first: that of UTF-32 begins as that of UTF-16
+_BYTE_ORDER_MARKS = (  # longer ones first: UTF-32's begins with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -28,7 +28,7 @@ _TITLE = re.compile(rb"<title[^>]*>(.{1,200}?)</title", re.IGNORECASE | re.DOTAL
 
 
 class Text(NamedTuple):
-    """A file in UTF-8 (the original, if it is), and the names of the formats that it was converted from, in order."""
+    """A UTF-8 file (the original, if it is UTF-8), and the names of the formats that it was converted from."""
 
     path: Path
     conversions: list[str]
@@ -59,7 +59,7 @@ def open_text(path: Path, encoding: str | None, folder: Path) -> Text:
 
 
 def _refuse_substitutes(head: bytes) -> None:
-    """Raises `FindingError` for what a download left in the place of the data."""
+    """Raises `FindingError` for a Git LFS pointer or a web page, which downloads may leave in place of the data."""
     if head.startswith(b"version https://git-lfs.github.com/"):
         raise FindingError(make_finding("format_unsupported", detail="pointer"))
     if _PAGE.match(head):
@@ -85,7 +85,7 @@ def _decompressed(path: Path, out: Path) -> Path:
 
 
 def _rewritten(path: Path, encoding: str, returns: bool, out: Path) -> Path:
-    """Converts in chunks, so that memory does not grow with the file."""
+    """Converts the file in chunks, so that memory does not grow with it."""
     decoder = codecs.getincrementaldecoder(encoding)()
     with path.open("rb") as source, out.open("wb") as file:
         while True:
@@ -108,7 +108,7 @@ def _write(file: IO[bytes], text: str, returns: bool) -> None:
 
 
 def _ends_with_returns(head: bytes) -> bool:
-    """Whether lines end with a carriage return alone."""
+    """Whether the lines end with a carriage return only."""
     return b"\n" not in head and b"\r" in head.strip()
 
 
@@ -124,7 +124,7 @@ def _encoding_of(head: bytes) -> str:
         codecs.utf_8_decode(head, "strict", len(head) < HEAD_BYTES)
     except UnicodeDecodeError as error:
         lines = head.rpartition(b"\n")[0] or head
-        if _is_mostly_utf8(head) or joined_halves(lines) is not None:  # the check names the bad lines
+        if _is_mostly_utf8(head) or joined_halves(lines) is not None:  # the check reports the bad lines
             return "utf-8"
         if _is_chinese(head):
             return "gb18030"
@@ -137,7 +137,7 @@ def _encoding_of(head: bytes) -> str:
 
 
 def _is_mostly_utf8(head: bytes) -> bool:
-    """Whether valid characters, or lines that have some, so outnumber the others that the file is meant to be UTF-8."""
+    """Whether so many characters or lines are valid that the file is meant to be UTF-8."""
     non_ascii = [char for char in head.decode("utf-8", "replace") if char > "\x7f"]
     if non_ascii.count("\ufffd") * 10 < len(non_ascii):
         return True
@@ -156,8 +156,8 @@ def _is_utf8(line: bytes) -> bool:
 def _is_chinese(head: bytes) -> bool:
     """Whether the bytes, decoded as GBK, are Chinese: nearly all of them common characters of GB 2312, level 1.
 
-    Big5 text and accented letters of Latin-1 decode as GBK too, to rare characters. Korean uses only the rows up to
-    0xC8, which are half of those of Chinese; Japanese has its kana in row 0xA4.
+    Big5 text and accented letters of Latin-1 also decode as GBK, but to rare characters. Korean uses only the rows up
+    to 0xC8, which are half of those of Chinese; Japanese has its kana in row 0xA4.
     """
     text = head.decode("gb18030", "ignore")
     pairs = [char.encode("gb18030") for char in text[: 64 * 1024] if char > "\x7f"]

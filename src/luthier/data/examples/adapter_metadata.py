@@ -1,8 +1,8 @@
-"""What a training file teaches beside its answers: the form of calls, the functions, and whether it has pairs or chats.
+"""Metadata of a training file that serving needs: the form of calls, the functions, and whether it has pairs or chats.
 
-Stored in a file of the adapter's folder, so that a model answers in the form of its data and knows its functions when
-a request does not send them. Validation leaves the same file in the job's folder, so that the training file is not
-parsed again for it.
+It is stored in a file of the adapter's folder, so that a model answers in the form of its data and knows its functions
+when a request does not define them. Validation writes the same file to the job's folder, so that the training file need
+not be parsed again for it.
 """
 
 import json
@@ -22,10 +22,15 @@ FILE = "taught.json"
 
 @dataclass(frozen=True)
 class AdapterMetadata:
-    """`definitions` in today's form. `pairs`: trained on prompt and completion, so that a text is continued as one.
+    """The metadata of one training file.
 
-    `reasoning`: answers of the file have `reasoning_content`. `copied`: arguments by function; `called`:
-    definitions of functions that the file calls and does not define; see `call_survey` for both.
+    Attributes:
+        call_form: Whether the file has tools or the older functions; None without either.
+        pairs: Whether it has prompt/completion pairs; the prompts of completion requests are then rendered as theirs.
+        definitions: Its function definitions, in today's form.
+        reasoning: Whether any answer has `reasoning_content`.
+        copied: The arguments that are copied from the conversation, by function; see `call_survey`.
+        called: Definitions inferred for functions that the file calls but does not define; see `call_survey`.
     """
 
     call_form: WireForm | None = None
@@ -37,18 +42,18 @@ class AdapterMetadata:
 
     @property
     def functions(self) -> Tools:
-        """Those that the file defines, then those that it only calls."""
+        """The functions that the file defines, then those that it only calls."""
         return [*self.definitions, *self.called]
 
     def write(self, folder: Path) -> None:
-        """Durable: a model whose row outlives a power cut needs this file."""
+        """Writes the file and fsyncs it, because a model whose row survives a power cut needs it."""
         with (folder / FILE).open("w", encoding="utf-8") as file:
             json.dump(asdict(self), file, ensure_ascii=False)
             file.flush()
             os.fsync(file.fileno())
 
     def with_defaults(self, parent: "AdapterMetadata") -> "AdapterMetadata":
-        """What this leaves open is taken from `parent`, the model from which training continues."""
+        """A copy whose missing values come from `parent`, the model from which training continues."""
         return replace(
             self,
             call_form=self.call_form or parent.call_form,
@@ -59,7 +64,7 @@ class AdapterMetadata:
 
 
 def read(folder: Path) -> AdapterMetadata:
-    """The metadata of an adapter's folder; the default for one without the file."""
+    """The metadata in an adapter's folder; the defaults for a folder without the file."""
     return read_survey(folder) or AdapterMetadata()
 
 
@@ -73,7 +78,7 @@ class Survey:
         self._tool_lists: Counter[str] = Counter()  # most files repeat one list of tools in every line
 
     def add(self, value: dict[str, Any], line: int = 0) -> None:
-        """A parsed line. Raises `FindingError`, with `line`, for what is no example."""
+        """Adds a parsed line. Raises `FindingError`, with `line`, if it is not an example."""
         kind = kind_of(value)
         self._pairs = self._pairs or kind == "completion"
         example = to_example(value["input"] if kind == "preference" else value, line)
@@ -100,7 +105,7 @@ def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata
 
 
 def read_survey(folder: Path) -> AdapterMetadata | None:
-    """What validation has left in a job's folder; None for a folder without it, as earlier versions leave it."""
+    """The metadata that validation wrote to a job's folder; None in a folder without it, as of earlier versions."""
     try:
         return AdapterMetadata(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except FileNotFoundError:

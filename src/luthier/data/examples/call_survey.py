@@ -1,8 +1,8 @@
-"""What the calls of a training file teach: the functions with their arguments, and which arguments are copied.
+"""Statistics of the calls in a training file: the functions with their arguments, and which arguments are copied.
 
-An argument is copied if its values stand in the conversation before the call, word for word. A small model that has
-learnt which argument comes next may still misspell its value, cut it or take one that it has seen more often. Where
-the file always copied, such an answer can be told from a right one.
+An argument is copied if its values occur verbatim in the conversation before the call. A small model that has learnt
+which argument comes next may still misspell its value, truncate it, or write one that it has seen more often. If the
+file always copies an argument, such errors can be prevented: the value is constrained to spans of the conversation.
 """
 
 import re
@@ -17,30 +17,30 @@ from luthier.data.examples.stated_numbers import stated_numbers
 from luthier.data.examples.tool_definitions import Tools
 from luthier.data.jsonl import lossless_json
 
-MIN_VALUES = 10  # of an argument, and calls of a function; fewer say little about the next one
-MAX_CHARACTERS = 4000  # of a conversation from which values are copied; the grammar of a longer one compiles too long
-_MAX_EXCEPTIONS = 0.01  # of the values of an argument: mistakes of the file
+MIN_VALUES = 10  # values of an argument, or calls of a function; fewer say little about the next one
+MAX_CHARACTERS = 4000  # of a conversation from which values are copied; the grammar of a longer one compiles slowly
+_MAX_EXCEPTIONS = 0.01  # of the values of an argument, which are taken for mistakes in the file
 _PIECE = re.compile(r"\d+(?:[.,]\d+)+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|\s+|.", re.DOTALL)
 
 _TYPES = {str: "string", bool: "boolean", int: "number"}  # integers alone do not rule out fractions
 
-# By function and argument: what may follow a value in the text that it is copied from, see `following`; None: anything.
+# By function and argument: what may follow a value in the text that it is copied from (`following`); None: anything.
 CopiedArguments = dict[str, dict[str, list[str] | None]]
 
 
 def pieces(text: str) -> list[str]:
-    """The text in the pieces between which a copied value may begin and end: words, numbers, Chinese characters."""
+    """The pieces of a text at whose boundaries a copied value may begin or end: words, numbers, Chinese characters."""
     return _PIECE.findall(text)
 
 
 def following(text_pieces: Sequence[str]) -> str:
-    """What the pieces begin with, white space apart: a piece in lower case, 0 for any number, or nothing."""
+    """The first piece that is not white space: in lower case, "0" for any number; "" if there is none."""
     first_piece = next((piece.lower() for piece in text_pieces if not piece.isspace()), "")
     return "0" if first_piece[:1].isdigit() else first_piece
 
 
 class CopySource:
-    """What a value may be copied from: the text of every message but those of the system and the developer."""
+    """The texts from which a value may be copied: those of all messages except system and developer messages."""
 
     def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
         sources = [message for message in messages if message.get("role") not in ("system", "developer")]
@@ -60,13 +60,16 @@ class CopySource:
         return isinstance(value, int | float) and not isinstance(value, bool) and float(value) in self.numbers
 
     def ends(self, value: str) -> frozenset[str]:
-        """What follows the value wherever consecutive pieces of a text make it up; empty where they nowhere do."""
+        """What follows each occurrence of the value as consecutive pieces of a text; empty if it does not occur."""
         return frozenset(end for text in self.texts if value and value in text for end in _ends(value, text))
 
 
 @dataclass
 class _Argument:
-    """`compared`: values in calls after a usable source; `ends`: what follows the copied strings among them."""
+    """Counts of the values of one argument: all of them, those compared with a usable source, those copied from it.
+
+    `ends` counts, for the copied strings, the sets of what follows them in their sources.
+    """
 
     values: int = 0
     compared: int = 0
@@ -90,9 +93,10 @@ class _Argument:
         return self.compared >= MIN_VALUES and self._is_rule(self.compared - self.copied)
 
     def closed_ends(self) -> list[str] | None:
-        """All that may follow a value; None where values end before what no other value of the file ends before.
+        """Everything that may follow a copied value, sorted; None if the file does not show all of it.
 
-        How many do estimates how many values of a new question would (Good and Turing).
+        It does not if more than 1 % of the values are followed only by what follows no other value: this share
+        estimates how often that will be so for a new question (Good and Turing).
         """
         counts: Counter[str] = Counter()
         for ends, count in self.ends.items():
@@ -133,17 +137,17 @@ class CallSurvey:
             arguments.setdefault(argument, _Argument()).add(value, source)
 
     def copied(self) -> CopiedArguments:
-        """For each function the arguments with at least MIN_VALUES compared values, of which at most 1 % differ."""
+        """By function, the arguments with at least MIN_VALUES compared values, of which at most 1 % were not copied."""
         return {
             function: {name: argument.closed_ends() for name, argument in arguments.items() if argument.is_copied}
             for function, arguments in self._arguments.items()
         }
 
     def definitions(self, defined: Collection[str]) -> Tools:
-        """Of the functions that are not `defined`, as far as their calls show what they take.
+        """Definitions of the called functions that are not `defined`, inferred from their calls.
 
-        With MIN_VALUES calls a function takes the arguments that occurred, and requires those that every call has;
-        with fewer it may take any.
+        With MIN_VALUES calls or more, a function has the arguments that occurred, and requires those that every call
+        has; with fewer, it may have any.
         """
         return [self._definition(name) for name in self._calls if name not in defined]
 
@@ -158,7 +162,7 @@ class CallSurvey:
 
 
 def arguments_of(function: Any) -> dict[str, Any] | None:
-    """Of a call in a file that may be wrong; None where they are no JSON object."""
+    """The arguments of a call, which may be malformed; None if they are not a JSON object."""
     text = function.get("arguments") if isinstance(function, dict) else None
     try:
         arguments = lossless_json.DECODER.decode(text) if isinstance(text, str) and text else text

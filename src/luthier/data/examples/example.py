@@ -1,6 +1,7 @@
 """JSON values → `Example`s, with tools in one form.
 
-Expects a file that `check` has passed; only what would otherwise be a traceback raises here. Messages are not changed.
+Expects a file that `check` has passed; it raises only for values that would otherwise cause a traceback. Messages are
+not changed.
 """
 
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ _PREFERENCE_KEYS = {"preferred_output", "non_preferred_output", "preferred_compl
 class Example:
     """A conversation with its definitions. `line` counts from 1.
 
-    `tools` in today's form, None without any; `has_functions`: the file has them in the older form, `functions`.
-    `definitions`: those by which calls are read where the prompt has fewer; None: `tools`.
+    `tools`: the definitions in today's form, None without any; `has_functions`: the file has them in the older form,
+    `functions`. `definitions`: the definitions by which calls are parsed if the prompt has fewer; None: `tools`.
     """
 
     messages: list[dict[str, Any]]
@@ -83,7 +84,7 @@ def to_conversation(definitions: dict[str, Any], messages: Any, line: int) -> Ex
 
 
 def kind_of(value: dict[str, Any]) -> ExampleKind | None:
-    """Which of OpenAI's kinds of examples this object is, by its keys alone."""
+    """The kind of example that this object is, judged by its keys alone; None for any other object."""
     if "messages" in value:
         return "chat"
     if not _PREFERENCE_KEYS.isdisjoint(value):
@@ -114,7 +115,7 @@ def name_of(function: Any) -> str | None:
 
 
 def language_of(example: Example) -> Language:
-    """Chinese where more than a fifth of the characters are, else English."""
+    """Chinese if more than a fifth of the characters are Chinese, else English."""
     text = "".join(str(message.get("content") or "") for message in example.messages)
     chinese = sum("\u4e00" <= char <= "\u9fff" for char in text)
     return "zh" if chinese * 5 > len(text) else "en"

@@ -1,6 +1,6 @@
-"""Forms of other tools whose lines are no examples, known by their keys, so that an error can name them.
+"""Formats of other tools that are not examples, recognised by their keys so that an error can name them.
 
-What `convert` reads is not among them.
+Formats that `convert` reads are not among them.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ _ANSWERS = {
     "summary",
     "标签",
     "答案",
-}  # beside a text that has no turns
+}  # keys that show that the text beside them is not a conversation
 
 
 def foreign_form(value: _Members) -> str | None:
-    """The name of the form in the catalogue of findings; None for an unknown one."""
+    """The name of the format, as in `findings.foreign`; None for an unknown format."""
     return next((name for name, is_form in _FORMS.items() if is_form(value)), None)
 
 
@@ -29,7 +29,7 @@ def _objects(value: Any) -> list[_Members]:
 
 
 def _has_parts_of(value: _Members, key: str, kind: str) -> bool:
-    """Whether a message under `key` has a part whose type ends so."""
+    """Whether a message under `key` has a content part whose type ends with `kind`."""
     parts = [part for message in _objects(value.get(key)) for part in _objects(message.get("content"))]
     return any(str(part.get("type")).endswith(kind) for part in parts)
 

@@ -1,7 +1,7 @@
-"""JSON schemas of functions: whether arguments satisfy them, by the library jsonschema.
+"""Validates arguments against the JSON schemas of functions, with the library jsonschema.
 
-Validators are compiled once per schema; the library is imported with the first. `pattern` and `format` are not
-enforced: an expression from a file could run for hours. Nothing is fetched: a schema with a reference to another
+Validators are compiled once per schema; the library is imported with the first one. `pattern` and `format` are not
+enforced: a regular expression from a file could run for hours. Nothing is fetched: a schema that refers to another
 document is unusable.
 """
 
@@ -29,7 +29,7 @@ _CODES = {
 
 
 class Violation(NamedTuple):
-    """How a value violates a schema: the finding code, the path from the arguments down, the value, the expectation."""
+    """How a value violates a schema: the finding code, the path below the arguments, the value, what was expected."""
 
     code: str
     path: str
@@ -38,7 +38,7 @@ class Violation(NamedTuple):
 
 
 def schema_error(parameters: dict[str, Any]) -> str | None:
-    """Why `parameters` is no usable schema; None if it is."""
+    """Why `parameters` is not a usable schema; None if it is one."""
     validator = _validator(_cache_key(parameters))
     return validator if isinstance(validator, str) else None
 
@@ -102,7 +102,7 @@ def _cache_key(parameters: dict[str, Any]) -> bytes:
 
 @sized_cache
 def _validator(schema: bytes) -> Any:
-    """A compiled validator, or the reason why there is none."""
+    """A compiled validator, or the reason, as text, why there is none."""
     parameters = orjson.loads(schema)
     if not isinstance(parameters, dict):
         return "an integer of more than 64 bits"
@@ -111,7 +111,7 @@ def _validator(schema: bytes) -> Any:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    no_formats = FormatChecker(formats=())  # a pattern in JavaScript's syntax is a good one
+    no_formats = FormatChecker(formats=())  # accept patterns in JavaScript's syntax
     try:
         _validator_class().check_schema(parameters, format_checker=no_formats)
     except (SchemaError, RecursionError, Unresolvable) as error:
@@ -132,7 +132,7 @@ def _validator_class() -> Any:
 
 
 def _references(schema: dict[str, Any]) -> Iterator[str]:
-    """The values of all `$ref` in a schema, but for those inside values such as `enum`."""
+    """The values of all `$ref` in a schema, except those inside values such as `enum`."""
     stack: list[Any] = [schema]
     while stack:
         node = stack.pop()

@@ -1,6 +1,6 @@
-"""What the keys beside an example's own say, by their names: whether leaving one out changes what is learned.
+"""The meanings of keys that an example does not use, by their names: whether leaving one out changes what is learned.
 
-An unused key that decides the meaning of an example is an error, for `check`; any other is a note.
+For `check`, an unused key that decides the meaning of an example is an error; any other is a note.
 """
 
 from typing import Any, Literal
@@ -33,7 +33,7 @@ _NAMES: dict[Meaning, str] = {
 }
 _MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
 _UNTRAINED = frozenset(("ignore", "ignored", "ignore_loss", "no_loss", "no_train", "exclude", "excluded"))
-_EITHER = frozenset(("mask", "masked"))  # 1 marks what is trained, or what is not
+_EITHER = frozenset(("mask", "masked"))  # in some formats 1 means trained, in others not trained
 _HARMLESS = frozenset(
     """
     id ids idx index uid uuid qid no number row line source sources dataset origin url link category categories class
@@ -49,27 +49,27 @@ _YES = frozenset(("true", "1", "yes", "1.0", "是"))
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value holds nothing, so that nothing is lost without it."""
+    """Whether a value is empty, so that nothing is lost without it."""
     if isinstance(value, str):
         return value.strip().lower() in _EMPTY_TEXTS
     return value is None or value == [] or value == {}
 
 
 def meaning_of(key: str, value: Any) -> Meaning | None:
-    """What a key decides in the meaning of its example; None for nothing, as with an empty value."""
+    """What a key decides about the meaning of its example; None if nothing, as with an empty value."""
     if is_empty(value):
         return None
     name = key.strip().lower()
     meaning = _MEANINGS.get(name)
     if name == "label" and truth_of(value) is not None:  # of TRL's unpaired preferences; other labels are classes
         meaning = "preference"
-    if meaning == "preference" and truth_of(value) is True:  # a good answer, which is to be trained
+    if meaning == "preference" and truth_of(value) is True:  # a good answer, which is to be trained on
         return None
     return meaning
 
 
 def truth_of(value: Any) -> bool | None:
-    """The truth that a flag holds, in whatever spelling; None for any other value."""
+    """The truth value of a flag, in any spelling; None for any other value."""
     text = str(value).strip().lower() if isinstance(value, bool | int | float | str) else ""
     return True if text in _YES else False if text in _NO else None
 
@@ -84,10 +84,10 @@ def flagged_weight(key: str, value: Any) -> int | None:
 
 
 def is_description(key: str, value: Any) -> bool:
-    """Whether the key names or describes the example, by its name, or holds nothing."""
+    """Whether the key, by its name, only identifies or describes the example, or its value is empty."""
     return key.strip().lower() in _HARMLESS or is_empty(value)
 
 
 def is_harmless(key: str, value: Any) -> bool:
-    """Whether no text of the example is lost without the key. A number or a flag may still say how it is trained."""
+    """Whether no text of the example is lost without the key. A number or flag may still say how it is trained on."""
     return isinstance(value, bool | int | float) or is_description(key, value)

@@ -1,8 +1,8 @@
-"""Messages and tools from the wire → the one form that chat templates take.
+"""Messages and tools in the API's form → the one form that chat templates take.
 
 The older `functions`/`function_call` and today's `tools`/`tool_calls` become the same: definitions as tools, calls with
-arguments as an object. On the wire arguments are a JSON *string*; a template would encode that string a second time and
-so teach the wrong target.
+arguments as an object. In the API, arguments are a JSON *string*; a template would encode that string a second time,
+and the model would learn the wrong target.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 
 @dataclass(frozen=True)
 class Call:
-    """`arguments` is the JSON text of an object."""
+    """A function call; `arguments` is the JSON text of an object."""
 
     name: str
     arguments: str
@@ -36,8 +36,8 @@ def normalize_tools(
 ) -> list[dict[str, Any]] | None:
     """Definitions in today's form; None without any.
 
-    Keys are in one order and nulls are dropped, so that a model reads the same definitions from a training file and
-    from a request. Raises RenderError for what is no list of definitions.
+    Keys are put in a fixed order and nulls are dropped, so that a model reads the same definitions from a training file
+    and from a request. Raises RenderError for anything but a list of definitions.
     """
     try:
         definitions = [tool.get("function", tool) for tool in tools or []] or functions or []
@@ -58,8 +58,8 @@ def normalize_messages(
     """Every message with `role`, `content` (text) and, if it calls, `tool_calls` with arguments as objects.
 
     Args:
-        replay: What a template gets for arguments that are no JSON object, as a model may have written them earlier
-            in a conversation; None: such arguments are an error, since nobody wants to train them.
+        replay: Converts arguments that are not a JSON object, which a model may have written earlier in a
+            conversation, to what the template gets. None: such arguments are an error, as in training data.
 
     Raises:
         RenderError: With the number of the message.
@@ -70,9 +70,9 @@ def normalize_messages(
 
 
 def _number_calls(normalized: list[dict[str, Any]], messages: list[dict[str, Any]]) -> None:
-    """Gives calls ids by their order, of nine characters as some templates require, and results those of their calls.
+    """Numbers the calls with ids of nine characters, as some templates require, and gives results their calls' ids.
 
-    The ids of a file or a client are random, and nothing to learn from.
+    The ids in a file or a request are random, so there is nothing to learn from them.
     """
     new_ids: dict[str, str] = {}
     unanswered: dict[str, None] = {}  # in order
@@ -93,7 +93,7 @@ def _number_calls(normalized: list[dict[str, Any]], messages: list[dict[str, Any
 
 
 def _normalize_any(index: int, message: dict[str, Any], replay: Callable[[str], Any] | None) -> dict[str, Any]:
-    """Files and requests are validated first; for messages that were not, the error still names the message."""
+    """Files and requests are validated before; if a message was not, the error still has its number."""
     try:
         return _normalize(index, message, replay)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -143,7 +143,7 @@ def _arguments(index: int, call: dict[str, Any], replay: Callable[[str], Any] | 
 
 
 def _replayed_arguments(text: str, replay: Callable[[str], Any]) -> Any:
-    """Any text is taken; an escaped half of a character, which no tokenizer can encode, becomes a question mark."""
+    """Accepts any text; an escaped lone surrogate, which no tokenizer can encode, becomes a question mark."""
     try:
         arguments = lossless_json.DECODER.decode(text)
         encoded = lossless_json.dumps(arguments)

@@ -1,4 +1,4 @@
-"""Preference examples: one input with a better and a worse answer, each pair as two conversations.
+"""Preference examples: one input with a better and a worse answer, read as two conversations.
 
 Expects a file that `check` has passed.
 """
@@ -18,14 +18,16 @@ _NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """The same input twice. Only the answers are trained: assistant messages of the input have weight 0."""
+    """Two conversations with the same input. Only the answers are trained: assistant messages of the input have
+    weight 0.
+    """
 
     preferred: Example
     non_preferred: Example
 
 
 class PreferenceTurns(NamedTuple):
-    """Messages as the line has them; an answer that is a single message as a list of it."""
+    """The messages of a line, unchanged except that an answer given as a single message becomes a list."""
 
     prompt: list[dict[str, Any]]
     preferred: Any

@@ -1,4 +1,4 @@
-"""Examples with reasoning in several answers, as serving sees them: clients send earlier answers without reasoning."""
+"""Splits examples with reasoning in several answers, because clients send earlier answers without their reasoning."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,9 +10,9 @@ _KEY = "reasoning_content"
 
 
 def by_reasoning(example: Example) -> Iterator[Example]:
-    """An example for each answer with reasoning that others follow, and one for all other answers.
+    """One example for each answer with reasoning that other answers follow, and one for all other answers.
 
-    Each answer is trained once. An example in which at most the last answer has reasoning stays as it is.
+    Each answer is trained once. An example in which only the last answer has reasoning, or none, stays as it is.
     """
     answers = [index for index, message in enumerate(example.messages) if message.get("role") == "assistant"]
     reasoned = [index for index in answers[:-1] if example.messages[index].get(_KEY)]
@@ -30,7 +30,7 @@ def by_reasoning(example: Example) -> Iterator[Example]:
 
 
 def _context(message: dict[str, Any]) -> dict[str, Any]:
-    """The message as a part of a prompt: without reasoning, and not trained."""
+    """The message as part of a prompt: without reasoning and, if it is from the assistant, with weight 0."""
     if message.get("role") != "assistant":
         return message
     return {**{key: value for key, value in message.items() if key != _KEY}, "weight": 0}

@@ -9,7 +9,7 @@ _UNITS = {
     "百": 100, "千": 1000, "万": 10_000, "亿": 100_000_000,
     "k": 1000, "hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000,
 }  # fmt: skip
-_TOO_LARGE = 1e15  # JSON readers take integers up to here exactly
+_TOO_LARGE = 1e15  # JSON readers represent integers up to this size exactly
 _IN_DIGITS = re.compile(
     r"(?<![\d.])(-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?)\s*"
     r"(%|[百千万亿]|(?:k|hundred|thousand|million|billion)\b)?"
@@ -28,7 +28,7 @@ _IN_WORDS = re.compile(rf"\b(?:({'|'.join(_TENS)})[- ]({'|'.join(_WORDS[1:10])})
 
 
 def stated_numbers(text: str) -> set[float]:
-    """Every number of the text, of 45万 both 45 and 450000, of 4% both 4 and 0.04."""
+    """Every number in the text; for 45万 both 45 and 450000, for 4% both 4 and 0.04."""
     normalized = unicodedata.normalize("NFKC", text).lower()
     chinese = map(_chinese_number, _CHINESE.findall(normalized))
     return {n for n in (*_in_digits(normalized), *chinese, *_in_words(normalized)) if abs(n) < _TOO_LARGE}
@@ -37,7 +37,7 @@ def stated_numbers(text: str) -> set[float]:
 def _in_digits(text: str) -> Iterator[float]:
     for digits, unit in _IN_DIGITS.findall(text):
         number = Decimal(digits.replace(",", ""))
-        yield from (float(number), float(abs(number)))  # a hyphen before a number may be no sign
+        yield from (float(number), float(abs(number)))  # a hyphen before a number need not be a minus sign
         if unit:
             yield float(number / 100 if unit == "%" else number * _UNITS[unit])
 

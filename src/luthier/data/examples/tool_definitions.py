@@ -1,4 +1,4 @@
-"""Tool definitions: collected from examples, reduced in detail, and compared with the calls that are made."""
+"""Tool definitions: collects them from examples, reduces their detail, and validates calls against them."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from luthier.data.examples.json_schema import undeclared_arguments, violations
 Tools = list[dict[str, Any]]
 DefinitionDetail = Literal["full", "slim", "none"]
 DETAIL_LEVELS: tuple[DefinitionDetail, ...] = ("full", "slim", "none")
-# Keys that a slim definition lacks: text for people. Names, types, enumerations and `required` stay.
+# Keys with text for people, which a slim definition lacks. Names, types, enumerations and `required` stay.
 _TEXT_KEYS = ("description", "title", "examples", "$comment")
 _FAULT_NAMES = {  # in reports, by finding code
     "argument_missing": "missing_required",
@@ -35,7 +35,7 @@ class FunctionSchemas:
         return list(self._parameters)
 
     def faults(self, name: str, arguments: dict[str, Any] | None) -> Counter[str]:
-        """How a call violates its function's schema; empty if it does not. `arguments` is None if they are no object.
+        """How a call violates its function's schema; empty if it does not. `arguments`: None if not a JSON object.
 
         Keys: unknown_function, not_an_object, missing_required, unknown_argument, wrong_type, not_in_enum, other.
         """
@@ -49,7 +49,7 @@ class FunctionSchemas:
 
 
 def collect_definitions(tool_lists: Iterable[Tools]) -> Tools:
-    """Every function that is defined, in order of first occurrence; of differing versions the most frequent."""
+    """Every defined function, in order of first occurrence; if versions differ, the most frequent one."""
     versions: dict[str, Counter[str]] = {}
     for tools in tool_lists:
         for tool in tools:
@@ -63,14 +63,14 @@ def slim(tools: Tools) -> Tools:
 
 
 def with_detail(tools: Tools | None, detail: DefinitionDetail) -> Tools | None:
-    """The definitions as a prompt includes them at this level of detail; None for none."""
+    """The definitions that a prompt contains at this level of detail; None if it contains none."""
     if not tools or detail == "none":
         return None
     return tools if detail == "full" else slim(tools)
 
 
 def _without_text(schema: Any, *, keys_are_names: bool = False) -> Any:
-    """`keys_are_names`: the keys of this object are names of arguments, which may be "description" too."""
+    """A copy without `_TEXT_KEYS`. `keys_are_names`: the keys of this object are names, which may be "description"."""
     if isinstance(schema, dict):
         return {
             key: _without_text(

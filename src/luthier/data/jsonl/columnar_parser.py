@@ -1,7 +1,7 @@
 """Columnar parsing: the roles and texts of lines that `fast_validator` has passed, without building objects.
 
-In such a line the position of every quotation mark follows from its form: two around `messages`, then eight per
-message, the last two around its text. So the texts of a whole run are sliced by position and decoded in one call.
+In such a line the position of every quotation mark is known: two around `messages`, then eight per message, the last
+two around its text. So the texts of a whole run are sliced by position and decoded in one call.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class ChatColumns(NamedTuple):
         return ChatColumns(self.roles[first:last], self.texts[first:last], self.hashes[first:last], bounds)
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """The first message of each example and the one after its last."""
+        """(the index of the first message, the index after the last message) of each example."""
         return pairwise(self.bounds)
 
 

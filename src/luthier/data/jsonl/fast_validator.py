@@ -1,9 +1,9 @@
-"""Bulk validation: which lines of a block are certainly clean chat examples, so that only the others are parsed.
+"""Bulk validation: finds the lines of a block that are certainly valid chat examples, so only the others are parsed.
 
-A few passes over the bytes of a block suffice. Its text is UTF-8, quotation marks inside strings are masked, and one
-regular expression (run by C) then matches line after line of the commonest form: nothing but `messages`, each with a
-role and a text, the last from the assistant. A line that matches has no structural fault. A line that does not match
-is not necessarily faulty: it goes to the full check, whose verdict counts. A test compares the two on random files.
+It takes a few passes over the bytes of a block. They are checked to be UTF-8, quotation marks inside strings are
+masked, and one regular expression (run by C) then matches line after line of the commonest form: nothing but
+`messages`, each with a role and a text, the last from the assistant. A line that matches has no structural fault. A
+line that does not match is not necessarily faulty: the full check decides. A test compares the two on random files.
 """
 
 import re
@@ -21,7 +21,7 @@ _QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _MASK = b'"\\\n\r_'
 
 
 def _line_pattern(comma: str, colon: str) -> re.Pattern[bytes]:
-    """One line or more. No part of it matches two quotation marks in a row, on which `_mask_strings` relies."""
+    """A pattern of one or more lines. It never matches two quotation marks in a row; `_mask_strings` relies on that."""
     opening = rf'\{{"role"{colon}"'
     text = rf'"{comma}"content"{colon}"[^"]++"\}}'
     turn = rf"(?:(?:user|system|developer){text}{comma}{opening})*+assistant{text}"
@@ -31,7 +31,7 @@ def _line_pattern(comma: str, colon: str) -> re.Pattern[bytes]:
 
 _SPACED, _COMPACT = _line_pattern(", ", ": "), _line_pattern(",", ":")
 _PIECE_BYTES = 16 * 1024
-_AFTER_KEY = len('{"messages":')  # the byte there, a space or a bracket, selects the pattern
+_AFTER_KEY = len('{"messages":')  # the byte at this offset, a space or a bracket, selects the pattern
 
 
 def _membership_table(characters: bytes) -> NDArray[np.bool_]:
@@ -69,7 +69,7 @@ def find_runs(lines: memoryview) -> list[Run]:
 
 
 class _MaskedBlock:
-    """Lines whose strings hold no quotation mark and no valid escape any more; lines with invalid ones cannot match."""
+    """Lines in which escaped quotation marks are masked, and lines with an invalid escape are made not to match."""
 
     def __init__(self, lines: memoryview) -> None:
         self._lines = lines
@@ -107,17 +107,17 @@ class _MaskedBlock:
     def _begins_example(self, positions: Positions) -> NDArray[np.bool_]:
         """Whether `{"m` starts at each position. A line feed before it cannot be inside a text of a matching line.
 
-        Otherwise the quotation mark after the brace would end the text, and the pattern has no `m` after a text.
+        If it were, the quotation mark after the brace would end that text, after which the pattern allows no `m`.
         """
         brace, quote, m = (self._bytes.take(positions + offset, mode="clip") for offset in range(3))
         result: NDArray[np.bool_] = (brace == ord("{")) & (quote == _QUOTE) & (m == ord("m"))
         return result
 
     def _mask_strings(self, escapes: Positions, control: Positions, line_feeds: Positions) -> None:
-        """Masks every escaped quotation mark, and keeps lines with an invalid escape from ever matching.
+        """Masks every escaped quotation mark, and makes lines with an invalid escape unable to match.
 
-        Lines with a raw control character cannot match either, nor lines that end at one of `line_feeds`, which may be
-        inside a text.
+        The same is done to lines with a raw control character, and to those that end at one of `line_feeds`, which may
+        be inside a text.
         """
         escaped = self._bytes[escapes + 1]
         valid = _ESCAPABLE[escaped]
@@ -130,7 +130,7 @@ class _MaskedBlock:
             invalid = np.concatenate([invalid, escapes[~valid]])
         changed = quotes = escapes[escaped == _QUOTE] + 1
         if invalid.size:
-            # The pattern matches no two quotation marks in a row. A block ends with a line feed, so there is room.
+            # The pattern never matches two quotation marks in a row. A block ends with a line feed, so there is room.
             invalid = np.concatenate([invalid, invalid + 1])
             changed = np.concatenate([quotes, invalid])
         self._changed, self._original = changed, self._bytes[changed]
@@ -138,7 +138,7 @@ class _MaskedBlock:
         self._bytes[invalid] = _QUOTE
 
     def _is_character(self, escapes: Positions) -> NDArray[np.bool_]:
-        """Whether four hexadecimal digits follow that are no surrogate."""
+        """Whether four hexadecimal digits follow each `\\u`, and do not encode a surrogate."""
         last = len(self._bytes) - 1
         digits = [self._bytes[np.minimum(escapes + offset, last)] for offset in range(2, 6)]
         surrogate = ((digits[0] | 32) == ord("d")) & _SURROGATE_DIGITS[digits[1]]
@@ -148,7 +148,7 @@ class _MaskedBlock:
 
 
 def escape_positions(backslashes: Positions) -> Positions:
-    """Those backslashes that start an escape: within a row of backslashes, every second one is itself escaped."""
+    """The positions of backslashes that start an escape: in a run of backslashes, every second one is escaped."""
     if not (backslashes[1:] - backslashes[:-1] == 1).any():
         return backslashes
     number = np.arange(len(backslashes))
@@ -159,7 +159,7 @@ def escape_positions(backslashes: Positions) -> Positions:
 
 
 def _is_utf8(lines: memoryview) -> bool:
-    """Decodes piece by piece: a small string stays in the CPU cache and is freed there."""
+    """Whether the bytes are UTF-8. They are decoded in pieces that fit into the CPU cache."""
     start = 0
     try:
         while start < len(lines):

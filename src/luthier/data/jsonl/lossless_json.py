@@ -1,7 +1,7 @@
-"""JSON whose numbers keep their digits: 1e3 stays 1e3, and 1.10 stays 1.10.
+"""JSON whose numbers keep their spelling: 1e3 stays 1e3, and 1.10 stays 1.10.
 
 The arguments of a call are decoded and encoded several times between a training file and a client; a model that is
-taught 1000.0 where its teacher wrote 1e3 learns something else.
+trained on 1000.0 where the file has 1e3 learns something else.
 """
 
 import json
@@ -13,7 +13,7 @@ from luthier.types.errors import RenderError
 
 
 class LosslessNumber(float):
-    """A number with another spelling than its `repr`; compares and computes as a float."""
+    """A float whose JSON spelling, `text`, differs from its `repr`; it compares and computes as a float."""
 
     def __new__(cls, text: str) -> "LosslessNumber":
         number = super().__new__(cls, text)
@@ -29,7 +29,7 @@ class LosslessNumber(float):
 
 
 class CachedObject(dict[str, Any]):
-    """An object that is written often and never changed: `dumps` writes it once for each choice of options."""
+    """An object that is encoded often and never changed: `dumps` encodes it once for each choice of options."""
 
     def __init__(self, members: dict[str, Any]) -> None:
         super().__init__(members)
@@ -49,7 +49,7 @@ DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constan
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """As `json.dumps`, with every `LosslessNumber` in its own digits."""
+    """As `json.dumps`, but every `LosslessNumber` keeps its spelling, and `ensure_ascii` is False by default."""
     options.setdefault("ensure_ascii", False)
     if isinstance(value, CachedObject):
         choice = repr(options)

@@ -21,7 +21,7 @@ from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.syntax_diagnosis import diagnose
 
 MAX_DEPTH = 100  # far beyond any conversation, and far below Python's recursion limit, which later stages need
-MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; the objects parsed from it still fit into a small RAM
+MAX_LINE_BYTES = 16 * 2**20  # far beyond any context; the objects parsed from such a line still fit into a small RAM
 _BLOCK_BYTES = 512 * 1024  # fits into the CPU cache; MAX_LINE_BYTES is this times a power of two
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BINARY_FORMATS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x1f\x8b", "gzip"), (b"PK\x03\x04", "zip"))
@@ -31,7 +31,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # the escape of a surrogate; vali
 
 
 class _UncertainError(Exception):
-    """orjson may have read a line otherwise than `parse_json` does."""
+    """orjson may have parsed a line differently from `parse_json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Block(NamedTuple):
 def read_blocks(path: Path) -> Iterator[Block]:
     """The file in blocks, without its byte order mark; a missing last line feed is added.
 
-    Raises `FindingError` for UTF-16, gzip and zip, `OSError` as `open` does.
+    Raises `FindingError` for UTF-16, gzip and zip, and `OSError` as `open` does.
     """
     with path.open("rb", buffering=0) as file:
         _refuse_binary(start := file.read(4))
@@ -135,13 +135,12 @@ def parse_line(line: Line) -> Any:
 
 
 def _parse_fast(raw: bytes) -> Any:
-    """The value that `parse_json` would return, by orjson, where the two certainly agree.
+    """The value by orjson, where it is certain that `parse_json` would return the same. Raises orjson's error, or
+    _UncertainError.
 
-    Raises orjson's error, or _UncertainError.
-
-    orjson takes the last of two equal keys, accepts any depth, and reads large integers as inexact numbers. The value,
-    serialized again, has as many `":` as the line if no key was lost, provided that nothing separates a key from its
-    colon and no quotation mark is written as \\u0022: each lost key makes the line's count greater.
+    orjson keeps the last of two equal keys, accepts any depth, and reads large integers as inexact numbers. A lost key
+    is recognised by counting: the serialized value has fewer `":` than the line. That is certain if nothing separates
+    a key from its colon and no quotation mark is written as \\u0022.
     """
     value = orjson.loads(raw)
     if b"\\u" in raw or b" :" in raw or b"\t:" in raw or _MANY_DIGITS in raw.translate(_DIGITS):
@@ -198,7 +197,7 @@ def _decode(raw: bytes) -> str:
 
 
 def joined_halves(raw: bytes) -> str | None:
-    """The text of bytes in UTF-8 or in CESU-8, which has characters beyond U+FFFF as two halves; None for others."""
+    """Decodes UTF-8 or CESU-8, which encodes each character beyond U+FFFF as two surrogates; None for other bytes."""
     try:
         return raw.decode("utf-8", "surrogatepass").encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:

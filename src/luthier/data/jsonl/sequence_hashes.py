@@ -1,7 +1,7 @@
-"""64-bit hashes of sequences of texts, for many sequences at once or for one, with equal results.
+"""64-bit hashes of sequences of texts, for many sequences at once or for a single one, with equal results.
 
-Sums of the texts' own hashes, each weighted by a power that stands for its place. They are compared within one process
-only, as Python's hashes of texts differ between processes.
+A hash is the sum of the texts' own hashes, each weighted by the power of a constant that belongs to its position.
+Hashes are comparable within one process only, as Python's hashes of strings differ between processes.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def text_hashes(texts: list[str]) -> Hashes:
 
 
 def sequence_hash(hashes: Iterable[int]) -> int:
-    """One hash of a sequence whose elements have these hashes; 0 for an empty one."""
+    """The hash of a sequence whose elements have these hashes; 0 for an empty sequence."""
     total, weight = 0, 1
     for element in hashes:
         total += (element + _OFFSET) * weight
@@ -30,7 +30,7 @@ def sequence_hash(hashes: Iterable[int]) -> int:
 
 
 def sequence_hashes(hashes: Hashes, begins: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> Hashes:
-    """One hash for each of the sequences `hashes[begin:end]`."""
+    """uint64 [sequences]: the hash of each sequence `hashes[begin:end]`."""
     weights, inverses = _weights(1 << len(hashes).bit_length())
     totals = np.zeros(len(hashes) + 1, np.uint64)
     np.cumsum((hashes + np.uint64(_OFFSET)) * weights[: len(hashes)], out=totals[1:])  # it wraps around
@@ -40,7 +40,7 @@ def sequence_hashes(hashes: Hashes, begins: npt.NDArray[np.intp], ends: npt.NDAr
 
 @lru_cache(maxsize=4)
 def _weights(count: int) -> tuple[Hashes, Hashes]:
-    """The powers of the weight, from 0 on, and their inverses modulo 2**64."""
+    """uint64 [count] each: the powers of the weight from exponent 0 on, and their inverses modulo 2**64."""
     tables = []
     for base in (_WEIGHT, pow(_WEIGHT, -1, 2**64)):
         factors = np.full(count, base, np.uint64)

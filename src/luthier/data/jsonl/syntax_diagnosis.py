@@ -1,6 +1,7 @@
-"""Names the commonest mistake at the position where a line stopped being JSON.
+"""Names the mistake at the position where a line stops being JSON.
 
-Based on the text and the position of Python's JSON error alone; a mistake that is not certain is `json_invalid`.
+The diagnosis uses only the text and the position of Python's JSON error; a mistake that is not certain is
+`json_invalid`.
 """
 
 import json
@@ -17,7 +18,7 @@ _CONTEXT = 20  # characters shown on either side
 
 
 def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
-    """`error` was raised on `text`."""
+    """The finding for a text for which the JSON decoder raised `error`."""
     position = error.pos
     here, before = text[position : position + 1], text[:position]
     excerpt = text[max(0, position - _CONTEXT) : position + _CONTEXT]
@@ -43,7 +44,7 @@ def diagnose(text: str, error: json.JSONDecodeError) -> Finding:
 
 
 def is_foreign_space(char: str) -> bool:
-    """Whether it is a space that JSON does not have between values, such as U+00A0, or one of no width."""
+    """Whether it is a space that JSON does not allow between values, such as U+00A0 or a zero-width space."""
     return bool(char) and ((char.isspace() and char not in " \t\r\n") or char in _ZERO_WIDTH)
 
 

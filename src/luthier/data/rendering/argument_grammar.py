@@ -1,7 +1,7 @@
 """Grammar rules for the arguments of a call, with the members of objects in any order.
 
-llguidance takes the members of an object in the order of its schema only. Training data often has another order, and
-a model constrained to the schema's order cannot write the call that it was trained on. These rules take the members
+llguidance accepts the members of an object only in the order of its schema. Training data often has another order, and
+a model constrained to the schema's order cannot write the call that it was trained on. These rules accept the members
 in any order and require those that the schema requires. Schemas other than plain objects keep llguidance's rule.
 """
 
@@ -11,13 +11,12 @@ from typing import Any
 
 from luthier.data.rendering.number_bounds import NUMBER_PATTERNS, bounded
 
-SPAN = "x-luthier-span"  # keyword of a string: the name of the rule that it matches, see `copy_grammar`
+SPAN = "x-luthier-span"  # keyword for a string: the name of the rule that it must match; see `copy_grammar`
 _FORMAT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-# Tracking which members are missing takes two to the power of their number in rules, so only required members are
-# tracked, and optional ones while there are few. An untracked member may be repeated; the last one counts, as always
-# in JSON.
+# Tracking n members takes 2**n rules, so only required members are tracked, and optional ones while there are few. An
+# untracked member may be repeated; the last one counts, as always in JSON.
 _MAX_REQUIRED, _MAX_TRACKED = 6, 4
-# Keywords that the rules implement, and those that only describe.
+# Keywords that the rules implement, then those that only describe.
 _OBJECT_KEYWORDS = {"type", "properties", "required", "additionalProperties"}
 _ARRAY_KEYWORDS = {"type", "items"}
 _ANNOTATIONS = {"title", "description", "examples", "default", "$comment", "$schema"}
@@ -30,15 +29,15 @@ def schema_json(schema: Any) -> str:
 
 
 def argument_rules(name: str, schema: Any) -> Iterator[str]:
-    """Lark lines in which the rule `name` matches a value of the schema."""
+    """Lark rules in which the rule `name` matches a value of the schema."""
     if "$ref" in json.dumps(schema):
-        yield f"{name}: %json {schema_json(schema)}"  # a part of it could not resolve its references
+        yield f"{name}: %json {schema_json(schema)}"  # parts of the schema could not resolve their references
     else:
         yield from _value_rules(name, schema)
 
 
 def close_schema(parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """The schema of a function's parameters without additional properties, unless it has a combinator or `$ref`."""
+    """The schema of a function's parameters, closed to additional properties unless it has a combinator or `$ref`."""
     schema = dict(parameters or {})
     if not schema.keys() & {"$ref", "anyOf", "oneOf", "allOf"}:
         schema.setdefault("type", "object")
@@ -62,7 +61,7 @@ def _value_rules(name: str, schema: Any) -> Iterator[str]:
 
 
 def _object_rules(name: str, properties: dict[str, Any], required_keys: list[str]) -> Iterator[str]:
-    """The rule `name_m5` matches what may follow a member while members 0 and 2 (the bits of 5) are missing."""
+    """Rules for an object. `name_m5` matches what may follow a member while members 0 and 2 (bits of 5) are missing."""
     required = [key for key in properties if key in required_keys]
     optional = [key for key in properties if key not in required_keys]
     tracked = [*required, *optional[: max(0, _MAX_TRACKED - len(required))]]
@@ -85,7 +84,7 @@ def _object_rules(name: str, properties: dict[str, Any], required_keys: list[str
 
 
 def is_plain_object(schema: Any) -> bool:
-    """Whether the rules here take each of its members by the member's own schema."""
+    """Whether it is the schema of an object for which `argument_rules` has a rule per member."""
     if (
         not isinstance(schema, dict)
         or schema.get("type") != "object"

@@ -1,4 +1,4 @@
-"""Arguments in another syntax than JSON, translated into the JSON text of an object."""
+"""Translates arguments that are not written as JSON into the JSON text of an object."""
 
 import re
 from typing import ClassVar
@@ -12,22 +12,22 @@ _LITERALS = {"true": "true", "false": "false", "null": "null", "True": "true", "
 
 
 class CutOffError(Exception):
-    """The text ends within the arguments."""
+    """The text ends inside the arguments."""
 
 
 class ArgumentTranslator:
     """Reads one text from `position` on.
 
-    `written`: the JSON text so far, which is right as far as it goes also when the text ends within a value.
+    `written`: the JSON text so far. If the text ends inside a value, it is the beginning of correct JSON.
     """
 
-    quotes: ClassVar[tuple[str, ...]]  # that open a string
+    quotes: ClassVar[tuple[str, ...]]  # marks that open a string
 
     def __init__(self, text: str, position: int) -> None:
         self.text, self.position, self.written = text, position, ""
 
     def members(self, opening: str, assign: str, closing: str) -> None:
-        """Names and values between brackets. Raises CutOffError, and ValueError for what is none."""
+        """Reads names and values between brackets. Raises CutOffError, and ValueError for any other text."""
         self.expect(opening)
         self.written += "{"
         is_first = True
@@ -41,7 +41,7 @@ class ArgumentTranslator:
         self.written += "}"
 
     def _name(self, assign: str) -> str:
-        """JSON of the name before `assign`, which stands in quotes or without."""
+        """The JSON of the name before `assign`, which may be in quotes."""
         outer, self.written = self.written, ""
         try:
             quote = next((mark for mark in self.quotes if self.skip(mark)), None)
@@ -87,7 +87,7 @@ class ArgumentTranslator:
         self.written += "]"
 
     def _word(self) -> None:
-        """A number, true, false or null."""
+        """Reads a number, true, false or null."""
         match = _WORD.match(self.text, self.position)
         word = match[0] if match else ""
         is_number = bool(_NUMBER.fullmatch(word))
@@ -100,23 +100,23 @@ class ArgumentTranslator:
         self.written += word if is_number else _LITERALS[word]
 
     def _string(self, quote: str) -> None:
-        """The rest of a string behind the quotation mark."""
+        """Reads the rest of a string after its opening mark."""
         raise NotImplementedError
 
     def expect(self, text: str) -> None:
-        """Passes the text. Raises CutOffError, and ValueError where it does not follow."""
+        """Skips `text`. Raises CutOffError, and ValueError if it does not follow."""
         if not self.skip(text):
             raise ValueError(f"no {text}")
 
     def skip(self, text: str) -> bool:
-        """Whether the text follows, behind white space; then it is passed. Raises CutOffError."""
+        """Whether `text` follows, after white space; if so, it is skipped. Raises CutOffError."""
         if not self._starts_with(text):
             return False
         self.position += len(text)
         return True
 
     def _starts_with(self, text: str) -> bool:
-        """Raises CutOffError where the text may only begin."""
+        """Whether `text` follows, after white space. Raises CutOffError if only its beginning does."""
         self.position = _SPACE.match(self.text, self.position).end()  # type: ignore[union-attr]  # matches always
         if len(self.text) - self.position < len(text) and text.startswith(self.text[self.position :]):
             raise CutOffError

@@ -1,4 +1,4 @@
-"""Reader of call forms whose calls are read once they are complete."""
+"""Reader of call forms whose calls are parsed once they are complete."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from luthier.data.rendering.call_text_reader import CallTextReader
 
 @dataclass(frozen=True)
 class Block:
-    """`calls` of a text that begins with an opening mark, up to offset `end`."""
+    """The calls of a text that begins with an opening mark; they end at offset `end`."""
 
     calls: list[Call]
     end: int
@@ -26,7 +26,7 @@ class BlockParser(Protocol):
             ended: Whether the model has ended its answer, so that a closing mark may be missing.
 
         Raises:
-            ValueError: For a text that begins no call.
+            ValueError: The text does not begin with a call.
         """
         ...
 

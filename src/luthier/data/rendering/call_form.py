@@ -1,7 +1,7 @@
-"""Call forms: how a base model writes function calls, and how they are read from generated text and constrained.
+"""Call forms: how a base model writes function calls, how generated ones are parsed, and how generation is constrained.
 
 A chat template writes definitions, calls and results into the prompt; everything else that depends on the form is
-behind `CallForm`, so that a further form is one implementation of it.
+behind `CallForm`, so that another form is one more implementation of it.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,7 +13,7 @@ from luthier.data.examples.messages import Answer, Call
 
 @dataclass(frozen=True)
 class VisibleText:
-    """Text for the reader; `start`: its offset in the generated text."""
+    """Text of the answer that a user sees; `start`: its offset in the generated text."""
 
     text: str
     start: int
@@ -35,7 +35,7 @@ class ArgumentsText:
 
 @dataclass(frozen=True)
 class ReasoningText:
-    """The next piece of what the model writes before its answer, which is no part of it."""
+    """The next piece of the model's reasoning, which is not part of its answer."""
 
     text: str
 
@@ -44,19 +44,19 @@ CallEvent = VisibleText | CallStart | ArgumentsText | ReasoningText
 
 
 class CallReader(Protocol):
-    """Reads one generated answer in pieces. Its events do not depend on how the text is cut into pieces."""
+    """Reads one generated answer in pieces. How it is cut does not matter: the joined texts of the events are equal."""
 
     def feed(self, piece: str) -> list[CallEvent]:
-        """What is certain after this piece. Text that may turn out to be markup is held back."""
+        """The events that are certain after this piece. Text that may turn out to be markup is held back."""
         ...
 
     def finish(self, *, cut_off: bool) -> list[CallEvent]:
-        """What was held back.
+        """The events for the text that was held back.
 
         Args:
-            cut_off: Whether the generation ended before the model ended it. A call that has begun is then a call,
-                with its arguments so far, and the beginning of markup is dropped; otherwise text that turned out to
-                be no call is text.
+            cut_off: Whether generation stopped before the model ended its answer. Then a call that has begun counts as
+                a call with its arguments so far, and the beginning of markup is dropped; otherwise an incomplete call
+                counts as text.
         """
         ...
 
@@ -69,56 +69,57 @@ class CallForm(Hashable, Protocol):
 
     @property
     def marks_every_answer(self) -> bool:
-        """Whether answers of text and reasoning have marks too, which the reader takes away."""
+        """Whether answers of text and reasoning have marks as well, which the reader removes."""
         ...
 
     @property
     def lead_rule(self) -> str:
-        """Lark for the marks before an answer of text, with a blank behind it; empty without any."""
+        """Lark for the marks before an answer of text, followed by a space; empty if there are none."""
         ...
 
     @property
     def text_rule(self) -> str:
-        """The Lark terminal `TEXT`: text in which no call begins."""
+        """The Lark terminal `TEXT`, which matches text in which no call begins."""
         ...
 
     @property
     def no_call_rule(self) -> str:
-        """The Lark terminal `TEXT` where a call is forbidden: also without what a model that is set on calling writes
-        in the place of the mark.
+        """The Lark terminal `TEXT` for answers in which calls are forbidden.
+
+        It also excludes the text that a model tends to write instead of the mark when the mark is forbidden.
         """
         ...
 
     def new_reader(self, functions: Sequence[dict[str, Any]] | None = None) -> CallReader:
-        """`functions`: the definitions, for forms whose text leaves the types of arguments open."""
+        """A reader for one answer. `functions`: the definitions, for forms that do not show the types of arguments."""
         ...
 
     def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
-        """The arguments as the template gets them, so that what it writes is read back as they are.
+        """The arguments as they are passed to the template, so that the reader gets the original arguments back.
 
-        `schema`: of the function's parameters, None if it is not known.
+        `schema`: the schema of the function's parameters, None if it is not known.
         """
         ...
 
     def opening(self, function: str | None) -> str:
-        """The beginning of a call: up to the arguments of `function`, or up to the name for None."""
+        """The beginning of a call: up to the arguments of `function`, or, for None, up to the function's name."""
         ...
 
     def grammar_rules(self, functions: Sequence[dict[str, Any]], *, parallel: bool) -> list[str]:
-        """Lark rules for calls of these functions, of several calls where `parallel`.
+        """Lark rules for calls of these functions; `parallel`: whether an answer may have several.
 
-        The rule `calls` is an answer of calls only; `text_and_calls` has text before them, without the beginning of
-        a call in it.
+        The rule `calls` matches an answer of calls only; `text_and_calls` matches one with text before them, in which
+        no call begins.
         """
         ...
 
     def replayed_arguments(self, text: str) -> Any:
-        """What the template gets for arguments, in the history of a request, that are not the JSON of an object."""
+        """The value that the template gets for arguments in a request's history that are not a JSON object."""
         ...
 
 
 def parse_answer(text: str, form: CallForm, functions: Sequence[dict[str, Any]] | None = None) -> Answer:
-    """The answer in a complete generated text. What cannot be read as a call stays in the text."""
+    """The answer in a complete generated text. A call that cannot be parsed stays in its text."""
     reader = form.new_reader(functions)
     return collect_answer([*reader.feed(text), *reader.finish(cut_off=False)])
 

@@ -1,27 +1,27 @@
-"""Text with calls in it, read in pieces: what the readers of all call forms have in common."""
+"""Incremental reader of text with calls in it: the base class of the readers of all call forms."""
 
 from collections.abc import Callable, Sequence
 
 from luthier.data.rendering.call_form import CallEvent, CallStart, VisibleText
 
-_MAX_LEADING_SPACE = 32  # leading white space that waits for a call behind it; more of it is text
+_MAX_LEADING_SPACE = 32  # characters of leading white space that are held back for a call; more are text
 
 
 class CallTextReader:
-    """A state machine: text up to the mark that opens a call, then what the subclass reads behind it.
+    """A state machine: text up to the mark that opens a call, then the states of the subclass.
 
-    A state consumes from the buffer and returns whether another state can go on with the rest.
+    A state consumes a part of the buffer and returns whether the next state can continue with the rest.
     """
 
     def __init__(self, marks: Sequence[str], *, at_start: bool = False) -> None:
-        """`marks`: each opens a call. `at_start`: calls are preceded by nothing but white space and calls."""
+        """`marks`: the texts that open a call. `at_start`: only white space and other calls may precede a call."""
         self._marks, self._at_start = marks, at_start
         self._buffer, self._offset = "", 0  # unread text, and its place in the generated text
         self._events: list[CallEvent] = []
         self._state: Callable[[], bool] = self._read_text
         self._has_calls = False
         self._blank = True  # no visible text since the beginning or the last call
-        self._space_length = 0  # of the white space before the opening mark, which belongs to a call, if it is one
+        self._space_length = 0  # the length of the white space before the opening mark, which belongs to the call
         self._ended, self._cut_off = False, False
 
     def feed(self, piece: str) -> list[CallEvent]:
@@ -63,7 +63,7 @@ class CallTextReader:
         return place, mark
 
     def _partial_mark(self) -> int:
-        """Length of the end of the buffer that may be the beginning of a mark."""
+        """The length of the buffer's end that may be the beginning of a mark."""
         size = max(overlap(self._buffer, mark) for mark in self._marks)
         if self._at_start and not (self._blank and not self._buffer[: len(self._buffer) - size].strip()):
             return 0
@@ -80,7 +80,7 @@ class CallTextReader:
         self._drop(len(self._buffer))
 
     def _trailing_space(self, end: int) -> int:
-        """Length of the white space before `end` that belongs to a call, if one follows."""
+        """The length of the white space before `end` that belongs to a call, if one follows."""
         text = self._buffer[:end]
         if self._has_calls:
             return len(text) - len(text.rstrip())
@@ -89,7 +89,7 @@ class CallTextReader:
         return int(text.endswith("\n"))
 
     def _show(self, end: int) -> None:
-        """The buffer up to `end` is text. White space between a call and the text after it is dropped."""
+        """Emits the buffer up to `end` as text. White space between a call and the text after it is dropped."""
         if self._has_calls and self._blank:
             space = end - len(self._buffer[:end].lstrip())
             self._drop(space)
@@ -103,7 +103,7 @@ class CallTextReader:
         self._buffer, self._offset = self._buffer[count:], self._offset + count
 
     def _take_as_text(self, mark: str) -> bool:
-        """The opening mark begins no call."""
+        """Emits the opening mark as text, because it does not begin a call."""
         self._show(self._space_length + len(mark))
         self._state = self._read_text
         return True
@@ -114,6 +114,6 @@ class CallTextReader:
 
 
 def overlap(text: str, mark: str) -> int:
-    """Length of the longest suffix of `text` that is a proper prefix of `mark`."""
+    """The length of the longest suffix of `text` that is a proper prefix of `mark`."""
     sizes = range(min(len(mark) - 1, len(text)), 0, -1)
     return next((size for size in sizes if mark.startswith(text[-size:])), 0)

@@ -1,7 +1,7 @@
-"""Content with special tokens in it → content that cannot pass for the template's own marks.
+"""Guards content with special tokens in it, so that it cannot be taken for the template's own marks.
 
-A private-use character that occurs nowhere in the conversation is written into every special token of the content;
-after templating the text is cut there, so that the token is encoded as the plain characters that it is.
+A private-use character that occurs nowhere in the conversation is inserted into every special token of the content.
+After templating, the text is split at this character, so that the token is encoded as plain characters.
 """
 
 import json
@@ -30,14 +30,14 @@ class _Definitions(NamedTuple):
 
 
 class ContentGuard:
-    """For the special tokens of one tokenizer. Definitions are guarded once, for most examples have the same ones."""
+    """Guards against the special tokens of one tokenizer. The definitions, mostly the same ones, are guarded once."""
 
     def __init__(self, special_texts: list[str]) -> None:
         self._special_texts = sorted(special_texts, key=len)
         self._cache: dict[bytes, _Definitions] = {}
 
     def apply(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> Guarded:
-        """Raises RenderError if the texts use every private-use character."""
+        """Guards messages and definitions. Raises RenderError if the texts use every private-use character."""
         if not tools:
             mark = lossless_json.unused_character(messages)
             return Guarded(mark, self._guarded(messages, mark), tools)
@@ -67,7 +67,7 @@ class ContentGuard:
 
 
 def _key(tools: list[dict[str, Any]]) -> bytes:
-    """Equal for equal definitions in the same order of keys."""
+    """A key that is equal for equal definitions with the same order of keys."""
     try:
         return marshal.dumps(tools, 2)
     except ValueError:  # a number with its own spelling

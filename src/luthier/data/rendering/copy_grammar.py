@@ -1,7 +1,7 @@
-"""Holds copied arguments to what stands in the conversation: spans of its texts, and the numbers that it states.
+"""Constrains copied arguments to what the conversation contains: spans of its texts, and the numbers that it states.
 
-For call forms that write arguments as JSON; the others hold numbers only. Which arguments are copied:
-`luthier.data.examples.call_survey`.
+Spans apply to call forms that write arguments as JSON; the other forms constrain numbers only. Which arguments are
+copied: `luthier.data.examples.call_survey`.
 """
 
 import json
@@ -14,29 +14,29 @@ from luthier.data.examples.json_schema import violations
 from luthier.data.examples.tool_definitions import Tools
 from luthier.data.rendering.argument_grammar import SPAN, close_schema, is_plain_object
 
-_MAX_SPANS = 400  # of one argument that are listed
+_MAX_SPANS = 400  # spans that are listed for one argument
 _STRING_KEYWORDS = {"type", "title", "description", "examples", "default"}
 
 
 @dataclass
 class CopyRules:
-    """The Lark rules of the strings that copied arguments of one request may have."""
+    """The Lark rules for the strings that the copied arguments of one request may have."""
 
     source: CopySource
     _span_rules: dict[tuple[str, ...], str] = field(default_factory=dict)  # spans → the rule's name
 
     def hold(self, functions: Tools, copied: CopiedArguments) -> Tools:
-        """The definitions, in which every copied argument takes only values from the source.
+        """The definitions, with every copied argument constrained to values from the source.
 
-        An argument stays as it is where its schema says more than a type, or where the source has no value for it; all
-        do where the source is not usable.
+        An argument stays as it is if its schema has more than a type, or if the source has no value for it. All
+        arguments do if the source is not usable.
         """
         if not self.source.is_usable:
             return functions
         return [self._hold_function(tool, copied.get(tool["function"]["name"], {})) for tool in functions]
 
     def lark(self) -> Iterator[str]:
-        """The rule `span`, a JSON string of consecutive pieces of one of the texts, and those of listed spans."""
+        """The rule `span`, a JSON string of consecutive pieces of one of the texts, and the rules of listed spans."""
         if not self.source.is_usable:
             return
         yield "span: " + " | ".join(f'"\\"" SPAN_{index} "\\""' for index in range(len(self.source.texts)))
@@ -67,7 +67,7 @@ class CopyRules:
         return {"type": kind, "enum": values} if values else schema
 
     def _rule(self, ends: Sequence[str] | None) -> str:
-        """The rule of spans before one of `ends`; that of all spans where there are none, or too many to list."""
+        """The name of the rule for spans before one of `ends`; `span` if there are none, or too many to list."""
         spans = tuple(dict.fromkeys(span for text in self.source.texts for span in _spans_before(text, ends or ())))
         if not 0 < len(spans) <= _MAX_SPANS:
             return "span"

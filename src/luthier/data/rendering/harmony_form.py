@@ -1,7 +1,7 @@
 """The form of gpt-oss (harmony): an answer is a list of messages, each with a channel or the function that it calls.
 
 `<|channel|>final<|message|>Yes.` is text, ` to=functions.get_price<|channel|>commentary json<|message|>{"code": "A"}` a
-call, and what stands in the channel `analysis` is reasoning. A model ends its answer after a call.
+call, and messages in the channel `analysis` are reasoning. A model ends its answer after a call.
 """
 
 from collections.abc import Iterator, Sequence

@@ -17,7 +17,7 @@ _BEGINNINGS = ("to=", CHANNEL)
 
 
 class HarmonyReader(CallTextReader):
-    """The states: the header of a message, its body, and what is between two messages; or text without any."""
+    """Its states: the header of a message, its body, the text between two messages; or an answer without headers."""
 
     def __init__(self) -> None:
         super().__init__(_BEGINNINGS)
@@ -73,7 +73,7 @@ class HarmonyReader(CallTextReader):
         return True
 
     def _read_unmarked(self) -> bool:
-        """An answer without headers, as a model that was not taught the form writes it."""
+        """Reads an answer without headers, as a model that was not trained on the form writes it."""
         self._say(len(self._buffer))
         return False
 

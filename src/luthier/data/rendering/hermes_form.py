@@ -1,4 +1,4 @@
-"""The Hermes form of calls: JSON with name and arguments between <tool_call> marks, as Qwen2.5 and others write it."""
+"""The Hermes form: JSON with the name and the arguments between <tool_call> marks, as Qwen2.5 and others write it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from luthier.data.rendering.marked_form import MarkedForm, quoted
 
 @dataclass(frozen=True)
 class HermesForm(MarkedForm):
-    """JSON has one space after commas and colons, as rendered training data has."""
+    """The JSON has one space after commas and colons, like rendered training data."""
 
     name: ClassVar[str] = "hermes"
     mark: ClassVar[str] = OPEN

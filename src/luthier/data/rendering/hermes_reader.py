@@ -1,7 +1,7 @@
-"""Incremental reader of the Hermes form: text and calls, as soon as they are certain.
+"""Incremental reader of the Hermes form: reports text and calls as soon as they are certain.
 
-A call whose JSON begins with its name, then its arguments, is reported while it is written. Other orders of the
-members are read once the JSON is complete.
+A call whose JSON begins with the name, followed by the arguments, is reported while it is being written. With another
+order of the members, it is reported once the JSON is complete.
 """
 
 import re
@@ -18,7 +18,7 @@ _SPACE = re.compile(r"\s*")
 
 
 class HermesReader(CallTextReader):
-    """The states: text, the JSON of a call, its arguments, the rest of its JSON, its closing mark."""
+    """Its states: text, the JSON of a call, its arguments, the rest of its JSON, its closing mark."""
 
     def __init__(self) -> None:
         super().__init__([OPEN])
@@ -29,7 +29,7 @@ class HermesReader(CallTextReader):
         return self._read_json
 
     def _read_json(self) -> bool:
-        """The buffer begins with white space and the opening mark."""
+        """Reads the JSON of a call; the buffer begins with white space and the opening mark."""
         start = self._space_length + len(OPEN)
         header = _HEADER.match(self._buffer, start)
         name = json_string(header[1]) if header else None
@@ -79,7 +79,7 @@ class HermesReader(CallTextReader):
         return True
 
     def _read_json_end(self) -> bool:
-        """The bracket that closes the call, and members behind its arguments, which have no meaning."""
+        """Reads the bracket that closes the call, and any members after its arguments, which are ignored."""
         self._drop(len(self._buffer) - len(self._buffer.lstrip()))
         if not self._buffer:
             return False

@@ -1,4 +1,4 @@
-"""Calls as JSON objects with a name and arguments, in whole or as far as they were written."""
+"""Parses calls that are JSON objects with a name and arguments, complete or cut off."""
 
 import json
 import re
@@ -15,11 +15,11 @@ class JsonScanner:
     """Finds the end of a JSON object that arrives in pieces, by its brackets and strings."""
 
     def __init__(self, depth: int = 0) -> None:
-        """`depth`: brackets that are open already."""
+        """`depth`: the number of brackets that are already open."""
         self._depth, self._in_string, self._escaped = depth, False, False
 
     def feed(self, text: str) -> int | None:
-        """The offset behind the bracket that closes the object; None when it is not in this piece."""
+        """The offset after the bracket that closes the object; None if it is not in this piece."""
         for offset, char in enumerate(text):
             if self._escaped:
                 self._escaped = False
@@ -37,14 +37,14 @@ class JsonScanner:
 
 
 def parse_call(text: str, key: str = "arguments") -> tuple[str, str] | None:
-    """(name, JSON text of the arguments) of a complete JSON object; None for one that is no call.
+    """(name, JSON text of the arguments) of a complete JSON object; None if it is not a call.
 
-    Half a character, of which a model may write the escape, stays an escape.
+    A lone surrogate, whose escape a model may write, stays an escape.
     """
     try:
         value = lossless_json.DECODER.decode(text)
         arguments = value.get(key, {})
-        if isinstance(arguments, str):  # JSON in a string, as on the wire
+        if isinstance(arguments, str):  # JSON in a string, as in the API
             arguments = lossless_json.DECODER.decode(arguments)
         arguments = {} if arguments is None else arguments
         encoded = lossless_json.dumps(arguments)
@@ -57,7 +57,7 @@ def parse_call(text: str, key: str = "arguments") -> tuple[str, str] | None:
 
 
 def parse_arguments(text: str) -> str:
-    """The JSON of the object that the text is. Raises ValueError for another."""
+    """`text`, which must be the JSON of an object. Raises ValueError if it is not."""
     try:
         arguments = lossless_json.DECODER.decode(text)
     except RecursionError as error:
@@ -68,7 +68,7 @@ def parse_arguments(text: str) -> str:
 
 
 def beginning_of_call(text: str) -> list[Call]:
-    """The call whose JSON was cut off, with its arguments as far as they go; none before its name is complete."""
+    """The call whose JSON was cut off, with its arguments so far, as a list; empty if its name is not complete."""
     partial = _NAME_ONLY.match(text)
     name = json_string(partial[1]) if partial else None
     if name is None:

@@ -24,7 +24,7 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "0": "\0", "/
 
 
 class _Translator(ArgumentTranslator):
-    """Values as Python or JSON writes them."""
+    """Reads values as Python or JSON writes them."""
 
     quotes: ClassVar[tuple[str, ...]] = ("'", '"')
 
@@ -43,7 +43,7 @@ class _Translator(ArgumentTranslator):
 
 
 def _json_escape(code: str) -> str:
-    """JSON of the escape without its backslash. Halves of characters stay escapes."""
+    """The JSON of an escape, given without its backslash. Escapes of surrogates stay escapes."""
     if code[0] == "u" and len(code) > 1:
         return f"\\{code}"
     if code[0] in "xU" and len(code) > 1:
@@ -69,8 +69,9 @@ class _Parser:
 
 
 def _read(text: str, calls: list[Call], ended: bool) -> int:
-    """Adds the calls, the last as far as it goes; returns the offset behind the closing mark, which an answer that has
-    `ended` may lack. Raises CutOffError, and ValueError for what is no list of calls.
+    """Adds the calls of a text to `calls`, the last one with its arguments so far, and returns the offset after the
+    closing mark, which may be missing if the answer has `ended`. Raises CutOffError, and ValueError if the text is not
+    a list of calls.
     """
     translator = _Translator(text, len(_OPEN))
     translator.expect("[")
@@ -105,7 +106,7 @@ class _Values(ValueGrammar):
 
 
 def _escaped_string(text: str) -> str:
-    """The text as it stands between quotation marks."""
+    """The text, escaped for a string in single quotation marks."""
     for char, written in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(char, written)
     return text
@@ -113,7 +114,7 @@ def _escaped_string(text: str) -> str:
 
 @dataclass(frozen=True)
 class LfmForm(MarkedForm):
-    """For templates that escape the strings of arguments."""
+    """The form of templates that escape the strings in arguments."""
 
     name: ClassVar[str] = "lfm2"
     mark: ClassVar[str] = _OPEN
@@ -141,7 +142,7 @@ class LfmForm(MarkedForm):
 
 @dataclass(frozen=True)
 class UnescapedLfmForm(LfmForm):
-    """For templates that write the strings of arguments as they are: they get them escaped."""
+    """The form of templates that write the strings in arguments as they are, so they are escaped beforehand."""
 
     def written_arguments(self, arguments: dict[str, Any], schema: Any) -> Any:
         return {key: _escaped_string(value) if isinstance(value, str) else value for key, value in arguments.items()}

@@ -1,4 +1,4 @@
-"""The form of Llama 3.1 and 3.2: an answer that is a JSON object with `name` and `parameters`; one call at a time."""
+"""The form of Llama 3.1 and 3.2: an answer that is a JSON object with `name` and `parameters`; one call per answer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class _Parser:
 
 @dataclass(frozen=True)
 class LlamaForm(MarkedForm):
-    """The mark is the beginning of the JSON itself, and opens a call at the beginning of an answer only."""
+    """The mark is the beginning of the JSON itself, and opens a call only at the beginning of an answer."""
 
     name: ClassVar[str] = "llama3"
     mark: ClassVar[str] = '{"name": "'

@@ -1,4 +1,4 @@
-"""What call forms with an opening mark have in common: their grammar, and marks that are tokens of the base."""
+"""The base class of call forms with an opening mark: their grammar, with marks that may be tokens of the base model."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from luthier.data.jsonl import lossless_json
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """(text, id) of tokens that were added to a base's vocabulary, which a grammar must name by their ids.
+    """(text, id) of tokens that were added to a base model's vocabulary. A grammar must name them by their ids.
 
-    llguidance takes every one of them for special: text in a grammar does not match it.
+    llguidance treats all of them as special: text in a grammar does not match them.
     """
 
     ids: tuple[tuple[str, int], ...] = ()
@@ -43,7 +43,7 @@ def quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class MarkedForm:
-    """Calls begin with `mark`; `separator` stands between two calls, and `space` may stand around them."""
+    """Calls begin with `mark`; `separator` is written between two calls, and `space` may surround them."""
 
     special: SpecialTokens = field(default_factory=SpecialTokens)
     mark: ClassVar[str]
@@ -64,7 +64,9 @@ class MarkedForm:
 
     @property
     def no_call_rule(self) -> str:
-        """A model that may not finish the mark writes one of its own, such as `<tool_call_call>`."""
+        """Also excludes the beginning of the mark, because a model that cannot finish it writes a similar one, such as
+        `<tool_call_call>`.
+        """
         stem = re.match(r"\W*\w[a-z]*", self.mark, re.IGNORECASE)
         begun = escaped(stem[0] if stem else self.mark)
         return f"TEXT: /([^{escaped(self.mark[0])}](.|\\n)*)?/ & ~/(.|\\n)*{begun}(.|\\n)*/"
@@ -73,7 +75,7 @@ class MarkedForm:
         return arguments
 
     def replayed_arguments(self, text: str) -> Any:
-        """The JSON value that the text is, else the text itself, which the template quotes."""
+        """The JSON value of the text; if it is not JSON, the text itself, which the template quotes."""
         try:
             return lossless_json.DECODER.decode(text)
         except (ValueError, RecursionError):
@@ -86,7 +88,7 @@ class MarkedForm:
         return rules
 
     def _rules_of_call(self, rule: str, function: dict[str, Any]) -> Iterator[str]:
-        """The rule `rule`, and those that it needs: what follows the mark in a call of this function."""
+        """The rule `rule`, which matches what follows the mark in a call of this function, and the rules it needs."""
         raise NotImplementedError
 
     def _rules_of_calls(self, count: int, parallel: bool) -> Iterator[str]:
@@ -99,7 +101,7 @@ class MarkedForm:
         yield "call: " + " | ".join(f"call_{index}" for index in range(count))
 
     def _rules_of_lead(self) -> Iterator[str]:
-        """`opening` is the mark, `lead` text that ends with it."""
+        """The rule `opening` matches the mark, the rule `lead` text that ends with the mark."""
         if self.mark in self.special:
             yield f"lead: LEAD {self.special.literal(self.mark)}"
             yield f"LEAD: {self._text()}"
@@ -109,5 +111,5 @@ class MarkedForm:
 
 
 def escaped(text: str) -> str:
-    """The text in a regular expression of Lark."""
+    """The text, escaped for a regular expression of Lark."""
     return "".join(f"\\{char}" if char in "[]{}()|.*+?^$/\\" else char for char in text)

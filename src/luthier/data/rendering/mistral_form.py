@@ -1,4 +1,4 @@
-"""The forms of Mistral's templates: [TOOL_CALLS] before a name and its arguments, and before a JSON list of calls."""
+"""The two forms of Mistral's templates: [TOOL_CALLS] before each name and its arguments, or before a JSON list."""
 
 import re
 from collections.abc import Iterator, Sequence

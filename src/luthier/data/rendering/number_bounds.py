@@ -1,18 +1,18 @@
-"""Bounds on the digits of numbers: a small model that is held to a schema may write digits to the end of its budget.
+"""Bounds on the digits of numbers: a small model constrained to a schema may write digits up to its token limit.
 
-Integers have at most 15 digits, which every JSON reader takes exactly, and fractions at most 9.
+Integers have at most 15 digits, which every JSON reader represents exactly, and fractions at most 9.
 """
 
 from typing import Any
 
-# Keywords of a JSON schema whose values are schemas: by name, and one or several.
+# Keywords of a JSON schema whose values are schemas: an object of schemas by name; one schema or a list of them.
 MAPPING_KEYWORDS = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
 SCHEMA_KEYWORDS = ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties", "not", "contains")
 _LARGEST = 10**15 - 1
 _SMALLEST_STEP = 1e-9
 _EXACT_KEYWORDS = {"enum", "const"}
 _INTEGER = "-?(0|[1-9][0-9]{0,14})"
-# A Lark terminal for the values of a type without further keywords; numbers may have an exponent.
+# By type, the Lark regular expression for values of a schema without further keywords. Numbers may have an exponent.
 NUMBER_PATTERNS = {
     "integer": f"/{_INTEGER}/",
     "number": f"/{_INTEGER}(\\.[0-9]{{1,9}})?([eE][+-]?[0-9]{{1,3}})?/",
@@ -36,7 +36,7 @@ def bounded(schema: Any) -> Any:
 
 
 def _bounds(schema: dict[str, Any]) -> dict[str, Any]:
-    """The keywords that bound a schema's own numbers; none where it has such keywords, or no numbers."""
+    """The keywords to add to bound a schema's numbers; none if it has such keywords already, or no numbers."""
     types = schema.get("type")
     names = {name for name in (types if isinstance(types, list) else [types]) if isinstance(name, str)}
     if not names & {"integer", "number"} or schema.keys() & _EXACT_KEYWORDS:

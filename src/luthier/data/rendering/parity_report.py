@@ -1,7 +1,8 @@
 """Compares the log-probabilities that another runtime computes with the trainer's, sample by sample.
 
-Both compute with the same weights, so the difference is rounding and nothing else. How much rounding there is depends
-on the tokens: unlikely ones are rounded most. So the base model, which no adapter can disturb, is scored by both too.
+Both compute with the same weights, so rounding must be the only difference. How much rounding there is depends on the
+tokens: the log-probabilities of unlikely ones are rounded most. So both also score the base model without the adapter,
+as a reference.
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,30 @@ import numpy as np
 
 from luthier.data.rendering.parity_samples import ParitySample
 
-# Mean difference of log-probabilities, in nats. Rounding in bfloat16 stays under a twentieth of it where tokens are
-# likely; an adapter that is left out or scaled by two lies far above. float32 leaves hardly anything to round.
+# The largest accepted mean difference of log-probabilities, in nats. On likely tokens, rounding in bfloat16 stays under
+# a twentieth of it; an adapter that is left out or scaled by two is far above it. float32 hardly rounds at all.
 MAX_MEAN_DIFFERENCE = {"bfloat16": 0.1, "float32": 0.005}
-# Or this many times the difference that the base alone shows on the same tokens, itself at most the above.
+# If larger, the limit is this multiple of the base model's own difference on the same tokens, which itself counts only
+# up to the limit above.
 _MAX_TIMES_BASE = 3.0
-# The adapter's effect as it is served is within this of the whole, and three standard errors: those of rounding.
+# The served effect of the adapter may differ from 1 by this much plus three of its standard errors (from rounding).
 _MAX_EFFECT_ERROR, _STANDARD_ERRORS = 0.25, 3.0
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """`mean_difference` of log-probabilities, in nats; `top_differs`: targets that are likeliest on one side only.
+    """The comparison of a trained with a served model.
 
-    With an adapter: `base_difference`, the mean difference without it; `effect`: the part of what the adapter changes
-    that is served, a least-squares fit, and its standard error. They are None for a complete model. `eight_bits`: the
-    base's weights are served in 8 bits, which rounds as bfloat16 does.
+    Attributes:
+        mean_difference: The mean absolute difference of log-probabilities, in nats.
+        tokens: The number of compared tokens.
+        examples: The number of compared samples.
+        top_differs: The number of targets that are the likeliest token on one side only.
+        base_difference: `mean_difference` without the adapter; None for a complete model.
+        effect: The served share of what the adapter changes, by a least-squares fit: 1 is exact. None for a complete
+            model.
+        effect_error: The standard error of `effect`.
+        eight_bits: Whether the base model's weights are served in 8 bits, which rounds as much as bfloat16.
     """
 
     mean_difference: float
@@ -62,7 +71,9 @@ class ParityReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of one sample: what serving computes at its targets. Arrays [targets]; `base_logprobs` without the adapter."""
+    """One sample and what serving computes for its targets, as arrays [targets]: log-probabilities in nats, whether the
+    target is the likeliest token, and the log-probabilities without the adapter (None for a complete model).
+    """
 
     sample: ParitySample
     logprobs: np.ndarray
@@ -75,7 +86,7 @@ class Comparison:
 
     @property
     def is_exact(self) -> bool:
-        """Whether greedy decoding gives the answer of the example: each of its tokens is the likeliest."""
+        """Whether greedy decoding gives the example's answer, because each of its tokens is the likeliest."""
         return bool(self.is_top.all())
 
     @property
@@ -104,7 +115,9 @@ def compare(compared: Sequence[Comparison]) -> ParityReport:
 
 
 def _fitted_effect(trained: np.ndarray, served: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """The slope of `served` = slope x `trained`, arrays [targets], and its standard error; None without an effect."""
+    """The slope of `served` = slope x `trained` (arrays [targets]) and its standard error; None if the adapter has no
+    effect.
+    """
     energy = float((trained**2).sum())
     if energy == 0 or len(trained) < 2:
         return None, None

@@ -1,7 +1,7 @@
 """Log-probabilities of a few examples under the trained model, stored with the adapter for the parity check.
 
-An adapter that is loaded wrongly, scaled wrongly or silently left out answers fluently and wrongly; only its numbers
-show it.
+An adapter that is loaded wrongly, scaled wrongly or silently left out still answers fluently; only the numbers reveal
+it.
 """
 
 import json
@@ -13,9 +13,14 @@ FILE = "proof.json"
 
 @dataclass(frozen=True)
 class ParitySample:
-    """One example. `ids`: its tokens; `positions`: those of trained tokens, from 1. Per position: `logprobs`, natural
-    logarithms, and `likeliest`, whether no token was likelier; `base_logprobs`, those of the base model without the
-    adapter, empty for a complete model.
+    """One example with the trainer's numbers.
+
+    Attributes:
+        ids: Its tokens.
+        positions: The indices in `ids` of the trained tokens; at least 1, since the first token is never a target.
+        logprobs: The log-probability of each trained token, in nats.
+        likeliest: Whether each trained token is the likeliest one.
+        base_logprobs: As `logprobs`, of the base model without the adapter; empty for a complete model.
     """
 
     ids: list[int]
@@ -40,9 +45,9 @@ def write(adapter: Path, samples: list[ParitySample]) -> None:
 
 
 def read(adapter: Path) -> list[ParitySample]:
-    """Raises OSError, ValueError if the file is missing or unreadable."""
+    """The samples in an adapter's folder. Raises OSError if the file is missing, ValueError if it is not JSON."""
     records = json.loads((adapter / FILE).read_text(encoding="utf-8"))
-    return [  # a trainer of an earlier release wrote no base
+    return [  # earlier releases did not write "base"
         ParitySample(record["ids"], record["at"], record["logprobs"], record["likeliest"], record.get("base", []))
         for record in records
     ]

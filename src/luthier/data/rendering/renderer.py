@@ -1,7 +1,7 @@
 """The renderer: messages and tools → token ids and a loss weight per token; token ids → text.
 
 Training and serving share it, so a served model sees exactly what it was trained on. The text is split at both ends of
-every assistant answer and the segments are encoded separately: an answer has the same tokens in a training file and
+every assistant answer and the segments are encoded separately, so that an answer has the same tokens in training and
 when it is generated. A special token inside the content of a message is encoded as plain characters; only the template
 can write a real one.
 """
@@ -30,19 +30,20 @@ from luthier.types.errors import BaseModelError, RenderError
 
 @dataclass(frozen=True)
 class Rendered:
-    """`ids` int [T]; `weights` float [T]: the loss weight of token t as a target, 0 if it is not trained."""
+    """A rendered example. `ids`: int [tokens]; `weights`: float [tokens], the loss weights, 0 if not trained."""
 
     ids: list[int]
     weights: list[float]
 
 
 class Renderer:
-    """For one base model, or for one adapter with its own template."""
+    """The renderer of one base model, or of one adapter with its own template."""
 
     def __init__(self, base: Path, template: Path | None = None, needs: Collection[Need] = ()) -> None:
         """`base`: a model folder (tokenizer.json, tokenizer_config.json, chat_template.jinja).
 
-        `needs`: what answers must be able to have, for a base model. Raises BaseModelError when a file is missing.
+        `template`: the file of the template that an adapter was trained with. `needs`: what the base model's answers
+        must be able to contain. Raises BaseModelError if the tokenizer or the template is missing or unusable.
         """
         try:
             self._tokenizer = load_tokenizer(base / "tokenizer.json")
@@ -68,7 +69,7 @@ class Renderer:
             ) from error
 
     def example(self, example: Example) -> Rendered:
-        """A training example; tokens of assistant answers carry the answer's `weight`, the rest 0.
+        """A training example. The tokens of assistant answers have the answer's `weight`, all others 0.
 
         Raises RenderError.
         """
@@ -81,7 +82,7 @@ class Renderer:
         return Rendered(ids, weights)
 
     def batch(self, examples: Sequence[Example]) -> list[Rendered | RenderError]:
-        """`example` for each, encoded together on all CPU cores; an example that fails is its error in the result."""
+        """As `example` for each example, encoded together on all CPU cores; for one that fails, its error instead."""
         segmented: list[list[tuple[str, float]] | RenderError] = []
         for example in examples:
             try:
@@ -115,17 +116,18 @@ class Renderer:
         thinking: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """The ids of a conversation up to the assistant's turn, which begins with `opening`.
+        """The ids of a conversation, followed by the beginning of an answer.
 
         Args:
+            messages: The conversation, in the API's form.
             tools: Definitions in today's form.
-            opening: The beginning of the answer.
-            definitions: Those by which calls are written where the prompt has none; None: `tools`.
+            opening: The text with which the answer begins.
+            definitions: The definitions by which calls are written if the prompt has none; None: `tools`.
             thinking: Whether the answer begins with reasoning.
             options: Further variables of the chat template.
 
         Raises:
-            RenderError: For a conversation that the template refuses.
+            RenderError: The template rejects the conversation.
         """
         segments = self._segments(
             self.replayed(messages), tools, definitions, answer_next=True, thinking=thinking, options=options
@@ -138,11 +140,11 @@ class Renderer:
 
     @property
     def reasoning_marks(self) -> ReasoningMarks:
-        """What stands around the reasoning of an answer."""
+        """The marks around the reasoning of an answer."""
         return self.choice.composer.marks
 
     def replayed(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages of a request in the form that the template takes. Raises RenderError."""
+        """The messages of a request, in the form that the template takes. Raises RenderError."""
         return normalize_messages(messages, self.call_form.replayed_arguments)
 
     def text(self, text: str) -> list[int]:
@@ -150,7 +152,7 @@ class Renderer:
         return self._tokenizer.encode(text, add_special_tokens=True).ids
 
     def plain_text(self, text: str) -> list[int]:
-        """The ids of text alone, as a part of a message has them."""
+        """The ids of text as a part of a message; special tokens in it are plain characters."""
         return self._encode(text)
 
     @cached_property
@@ -178,7 +180,7 @@ class Renderer:
         return lambda token: stream.step(self._tokenizer, token) or ""
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one token, which may be a part of a character."""
+        """The UTF-8 bytes of one token, which may be a part of a character."""
         piece = self._tokenizer.id_to_token(token)
         if piece is None:
             return b""
@@ -210,7 +212,8 @@ class Renderer:
     ) -> list[tuple[str, float]]:
         """(text, weight) pairs, split before each assistant answer and after the token that ends it.
 
-        What is not trained (`answer_next`) may lose something: a request may hold what no model would write.
+        Raises RenderError if a part of an example is lost. A request (`answer_next`) may lose parts, because its
+        history may contain what no model would write.
         """
         callable_functions = definitions or tools
         mark, safe, safe_tools = self._content_guard.apply(written(messages, self.call_form, callable_functions), tools)
@@ -242,7 +245,7 @@ def _token_text(token: Any) -> str:
 
 
 def _stop_ids(base: Path, *ends: int | None) -> frozenset[int]:
-    """Tokens that end an answer: those of the generation settings, and `ends`: of the tokenizer and the template."""
+    """Tokens that end an answer: those in generation_config.json, and `ends`, from the tokenizer and the template."""
     path = base / "generation_config.json"
     configured = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.exists() else None
     ids = configured if isinstance(configured, list) else [configured]

@@ -1,8 +1,8 @@
-"""Result turns: a tool's result and an answer in words, after the calls of a file that has no such turns.
+"""Result turns: adds a tool's result and an answer in words after the calls of a file that has no such turns.
 
 A file in which every conversation ends with a call teaches that a call follows everything, its own result included, so
-that an agent loop never ends. A share of such examples goes on with a result, made up from the arguments of the call,
-and a sentence that restates it in the language of the example. Of these turns only the sentence is trained.
+an agent loop would never end. A share of such examples is continued with a result, made up from the arguments of the
+call, and a sentence that restates it in the language of the example. Only the sentence is trained.
 """
 
 import json
@@ -19,12 +19,12 @@ _RESULT_ROLES = ("tool", "function")
 _QUERY_VERBS = {"get", "fetch", "read", "retrieve", "find", "search", "look", "lookup", "list", "show", "view"} | {
     "query", "check", "count", "calculate", "compute", "estimate"
 }  # fmt: skip
-_FAILURE_RATE = 1 / 3  # of the results; a model that has seen few reports success whatever the result says
-_MAX_VALUES, _MAX_VALUE_CHARACTERS = 4, 60  # that a sentence restates
+_FAILURE_RATE = 1 / 3  # of the results; a model that has seen few failures reports success whatever the result says
+_MAX_VALUES, _MAX_VALUE_CHARACTERS = 4, 60  # limits of the values that a sentence restates
 
 
 def lines_to_continue(examples: Iterable[Example], share: float, seed: int) -> frozenset[int]:
-    """The lines of a share of the examples that end with a call; none of a file with answers after results."""
+    """The lines of a random share of the examples that end with a call; none if the file has answers after results."""
     lines = []
     for example in examples:
         if _answers_a_result(example):
@@ -36,7 +36,7 @@ def lines_to_continue(examples: Iterable[Example], share: float, seed: int) -> f
 
 
 def with_result(example: Example, seed: int) -> Example:
-    """An example that ends with a call, followed by a result for each call and one sentence."""
+    """Appends to an example that ends with calls a result for each call, and an answer."""
     language = language_of(example)
     rng = random.Random(f"{seed} {example.line}")  # noqa: S311 - repeatable, no secret
     message = example.messages[-1]
@@ -64,7 +64,7 @@ def _ends_with_call(example: Example) -> bool:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """`result`: the content of the tool's message. `sentence`: the same for the user."""
+    """`result`: the content of the tool's message. `sentence`: the same outcome in words, for the user."""
 
     result: str
     sentence: str
@@ -115,7 +115,7 @@ def _restated(arguments: dict[str, Any], language: Language) -> str:
 
 
 def _phrase(key: str, value: Any, language: Language) -> str:
-    """A text stands for itself; in English other values are named by their key. Empty for what is no short value."""
+    """A value in words: a text as it is, in English other values with their key. Empty for long or nested values."""
     label = " ".join(_words(key))
     if isinstance(value, bool):
         return {"en": label if value else f"not {label}", "zh": ""}[language]
@@ -140,7 +140,7 @@ def _arguments(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def _words(name: str) -> list[str]:
-    """`getStockPrice`, `get_stock_price` and `get-stock-price` alike: `get`, `stock`, `price`."""
+    """The words of a name: `get`, `stock`, `price` for `getStockPrice`, `get_stock_price` and `get-stock-price`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", re.sub(r"[\W_]+", " ", name)).lower().split() or [""]
 
 

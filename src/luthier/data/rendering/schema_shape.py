@@ -1,6 +1,7 @@
-"""The shapes that JSON Schema gives the values of its keywords; what has another shape is left out of a schema.
+"""Removes from a JSON schema the keywords whose values have the wrong shape.
 
-Whoever reads a schema afterwards may rely on them: `required` is a list of names, `properties` has schemas by name.
+Code that reads the schema afterwards can rely on the shapes: `required` is a list of names, `properties` has schemas by
+name.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,7 @@ _SHAPES: dict[str, Callable[[Any], bool]] = {
 
 
 def well_shaped(schema: dict[str, Any]) -> tuple[dict[str, Any], list[SchemaPath]]:
-    """A copy of the schema without the keywords that have another shape, and the paths of those."""
+    """A copy of the schema without the keywords of the wrong shape, and the paths of these keywords."""
     removed: list[SchemaPath] = []
     return _copy(schema, (), removed), removed
 

@@ -1,6 +1,6 @@
 """Forms with a tag around each argument: those of Qwen3-Coder, Qwen3.5 and Nemotron 3, and of GLM-4.5.
 
-Strings stand in their tags as they are, so the schema says what an argument means (`value_text`).
+Strings are written without quotes, so the schema decides the type of an argument (`value_text`).
 """
 
 import re
@@ -21,16 +21,16 @@ Functions = Sequence[dict[str, Any]] | None
 
 @dataclass(frozen=True)
 class _Tags:
-    """Regular expressions of what stands around names and values.
+    """Regular expressions for the tags around names and values.
 
     Attributes:
         header: From the opening mark to the first argument; group 1 is the function's name.
-        parameter: An argument with its value, which ends where another argument or the end of the call follows;
-            groups 1 and 2 are its name and the value.
-        beginning: The beginning of an argument, with its value as far as it goes.
+        parameter: An argument with its value, followed by another argument or the end of the call; groups 1 and 2 are
+            its name and its value.
+        beginning: The beginning of an argument, with its value so far.
         end: The end of a call.
-        required_end: What of it must be there even when the model has ended its answer.
-        ends: What may follow a value, as templates write it.
+        required_end: The part of `end` that is required even if the model has ended its answer.
+        ends: The texts that may follow a value, as templates write them.
         undecided: A text that may still become a header.
     """
 
@@ -44,7 +44,7 @@ class _Tags:
 
 
 def _beginnings(text: str) -> str:
-    """A regular expression of all beginnings of the text."""
+    """A regular expression that matches every prefix of the text."""
     return "(?:" + "(?:".join(map(re.escape, text)) + ")?" * len(text)
 
 
@@ -103,7 +103,7 @@ class _TaggedParser:
         return [Call(header[1], written)]
 
     def _arguments(self, text: str, header: re.Match[str]) -> tuple[dict[str, Any], int]:
-        """(the arguments that are complete, the offset behind them)."""
+        """(the complete arguments, the offset after them)."""
         arguments: dict[str, Any] = {}
         position = header.end()
         while parameter := self._tags.parameter.match(text, position):
@@ -114,7 +114,7 @@ class _TaggedParser:
 
 
 def _without_end(text: str, marks: Sequence[str]) -> str:
-    """The text without a beginning of a mark at its end."""
+    """The text without the beginning of a mark, or a whole one, at its end."""
     sizes = (size for mark in marks for size in range(1, len(mark) + 1) if text.endswith(mark[:size]))
     return text[: len(text) - max(sizes, default=0)]
 
@@ -134,7 +134,7 @@ class _TaggedForm(MarkedForm):
         return {key: write_value(value, property_schema(schema, key)) for key, value in arguments.items()}
 
     def _value_rules(self, rule: str, schema: Any, end: str) -> Iterator[str]:
-        """A value with the text behind it."""
+        """The rule `rule`, which matches a value followed by `end`."""
         choices = schema.get("enum") if isinstance(schema, dict) else None
         if is_text(schema) and choices:
             yield f"{rule}: (" + " | ".join(quoted(choice) for choice in choices) + f") {self.special.literal(end)}"
@@ -148,8 +148,8 @@ class _TaggedForm(MarkedForm):
             yield f"{rule}_json: %json {schema_json(schema)}"
 
     def _members(self, rule: str, function: dict[str, Any], around: tuple[str, str, str], end: str) -> Iterator[str]:
-        """The arguments of a function and the end of the call; `around`: the texts before and behind a name, and
-        behind a value.
+        """The rule `rule`, which matches the arguments of a function and `end`. `around`: the texts before a name,
+        between a name and its value, and after a value.
         """
         before, between, behind = around
         schema = close_schema(function.get("parameters"))
@@ -182,7 +182,7 @@ class XmlForm(_TaggedForm):
 
 @dataclass(frozen=True)
 class GlmForm(_TaggedForm):
-    """The name behind the mark, then `<arg_key>` and `<arg_value>` for each argument."""
+    """The name after the mark, then `<arg_key>` and `<arg_value>` for each argument."""
 
     name: ClassVar[str] = "glm4"
     tags: ClassVar[_Tags] = _GLM

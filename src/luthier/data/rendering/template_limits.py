@@ -1,6 +1,7 @@
-"""Jinja's sandbox with limits on time and size: a chat template is text from whoever made a model.
+"""Jinja's sandbox with limits on time and size, because a chat template is untrusted text that comes with a model.
 
-The sandbox keeps templates from code and files; these limits keep one from running for hours or filling the memory.
+The sandbox keeps templates from executing code and reading files; the limits keep them from running for hours or
+filling the memory.
 """
 
 import re
@@ -14,7 +15,7 @@ import jinja2
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MAX_CHARACTERS = 64 * 1024 * 1024  # of a rendering, and of any text on the way to it
+MAX_CHARACTERS = 64 * 1024 * 1024  # of a rendering, and of any intermediate text
 MAX_CPU_S = 20.0
 _WIDE_FORMAT = re.compile(r"%[^%a-zA-Z]*(?:\d{6}|\*)")
 _PADDING = {"center", "ljust", "rjust", "zfill", "expandtabs"}
@@ -23,7 +24,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class LimitError(jinja2.TemplateError):
-    """The template takes too long, or makes too long a text."""
+    """The template takes too long, or writes too long a text."""
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def join_limited(parts: Iterable[str]) -> str:
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """Raises LimitError from within a rendering."""
+    """An environment that raises LimitError while a template renders."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
     _accesses = 0
@@ -84,7 +85,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def _count(self) -> None:
-        """Unlocked: a count that threads lose is checked a little later."""
+        """Counts without a lock: if threads lose a count, the time is only checked a little later."""
         self._accesses += 1
         if self._accesses % _CHECK_EVERY == 0:
             _require_time()

@@ -1,4 +1,4 @@
-"""What survives a chat template: short conversations are rendered, and what comes out is searched for what went in."""
+"""Probes of a chat template: short conversations are rendered, and their parts are searched for in the result."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
 
-# What an answer may have that many templates refuse or lose.
+# What an answer may contain that many templates reject or lose.
 Need = Literal["parallel calls", "text beside calls"]
 NEEDS: tuple[Need, ...] = ("parallel calls", "text beside calls")
 Loss = Literal["answer", "system", "turns", "definition", "call", "result"] | Need
@@ -106,7 +106,7 @@ PARALLEL_CONVERSATION: Messages = [
 
 
 def plain_losses(compose: Compose, form: CallForm) -> Iterator[Loss]:
-    """What plain conversations lose."""
+    """The parts that plain conversations lose."""
     names: tuple[Loss, ...] = ("answer", "system", "turns")
     for name, messages in zip(names, PLAIN_CONVERSATIONS, strict=True):
         try:
@@ -119,7 +119,9 @@ def plain_losses(compose: Compose, form: CallForm) -> Iterator[Loss]:
 
 
 def call_losses(compose: Compose, form: CallForm) -> Iterator[Loss]:
-    """What functions lose: definitions, calls, which `form` must read back, and results; not parallel calls."""
+    """The parts that conversations with functions lose: definitions, results, and calls, which `form` must read back.
+    Parallel calls are not probed.
+    """
     try:
         if not _definitions_survive(compose([user("q-one"), assistant("a-one")], _TOOLS)):
             yield "definition"
@@ -141,7 +143,7 @@ def keeps_text_beside_calls(compose: Compose, form: CallForm) -> bool:
 
 
 def compose_call(compose: Compose, form: CallForm) -> list[Segment]:
-    """A conversation that ends with a call."""
+    """The segments of a conversation that ends with a call."""
     return compose(written(CALL_CONVERSATIONS[0], form, _TOOLS), _TOOLS)
 
 
@@ -163,7 +165,7 @@ def _texts_survive(messages: Messages, segments: list[Segment]) -> bool:
 
 
 def _answers_are_texts(messages: Messages, segments: list[Segment], form: CallForm) -> bool:
-    """Whether every answer begins with its text, so that nothing else than marks of the form is trained before it."""
+    """Whether every answer begins with its text, so that nothing but marks of the form is trained before it."""
     answers = [(messages[segment.message], segment.text) for segment in segments if segment.message is not None]
     return all(
         (parse_answer(text, form).content or "").lstrip().startswith(message["content"]) for message, text in answers

@@ -1,8 +1,8 @@
-"""Which variables a chat template takes from outside, beside the conversation."""
+"""Finds the variables that a chat template reads, beside the conversation."""
 
 from jinja2 import meta, nodes
 
-# Variables that are no request's to set: the renderer gives them, or Luthier's own templates are set up by them.
+# Variables that a request must not set: the renderer sets them, or they configure Luthier's own templates.
 _RENDERER = frozenset(("messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "pad_token"))
 _LUTHIER = frozenset(("opening", "knows_reasoning", "system_in_user_turn"))
 
@@ -10,8 +10,8 @@ _LUTHIER = frozenset(("opening", "knows_reasoning", "system_in_user_turn"))
 def template_variables(tree: nodes.Template) -> frozenset[str]:
     """The names that the template reads before it sets them.
 
-    Jinja's own analysis also counts names that are set in one branch and read in another, so a name that the template
-    sets is a variable only where the template asks whether it is there, or has a default for it.
+    Jinja's own analysis also includes names that are set in one branch and read in another. So a name that the template
+    sets counts only if the template tests whether it is defined, or has a default for it.
     """
     set_names = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
     optional = {

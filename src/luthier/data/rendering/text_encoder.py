@@ -1,7 +1,7 @@
-"""Text → token ids, where long parts that many texts share, such as definitions, are encoded once.
+"""Text → token ids. Long parts that many texts share, such as definitions, are encoded once.
 
-A tokenizer first splits a text at its special tokens and encodes every part by itself. So a text may be cut before a
-special token without a change to its ids.
+A tokenizer first splits a text at its special tokens and encodes every part by itself, so a text can be cut before a
+special token without changing its ids.
 """
 
 import re
@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 
 from luthier.hardware import release_memory
 
-_CACHED_CHARACTERS = 500  # shorter parts are seldom shared, and soon encoded
+_CACHED_CHARACTERS = 500  # shorter parts are seldom shared, and quickly encoded
 _MAX_CACHED = 64  # parts
 
 
 def load_tokenizer(file: Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json, one for all models on a base. Raises OSError, ValueError."""
+    """The tokenizer in a tokenizer.json, cached for all models on the same base. Raises OSError, ValueError."""
     status = file.stat()
     return _parsed(file, status.st_size, status.st_mtime_ns)
 
@@ -27,21 +27,21 @@ def load_tokenizer(file: Path) -> Tokenizer:
 @lru_cache(maxsize=16)
 def _parsed(file: Path, *_: int) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(file))  # in half the memory that a text of it takes
+        tokenizer = Tokenizer.from_file(str(file))  # takes half the memory of parsing a string
     except Exception as error:  # the library raises no narrower class
         raise ValueError(f"{file.name}: {error}") from error
-    release_memory()  # parsing takes more than twice the memory of what is kept
+    release_memory()  # parsing takes more than twice the memory of the result
     return tokenizer
 
 
 class TextEncoder:
-    """Encodes texts without adding special tokens; those in a text are real ones."""
+    """Encodes texts without adding special tokens; those that occur in a text are encoded as such."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._cache: dict[str, list[int]] = {}
         tokens = tokenizer.get_added_tokens_decoder().values()
-        # Tokens that take spaces or letters around them into account, or normalized text, may not be cut before.
+        # A text must not be cut before tokens that depend on the characters around them, or match normalized text.
         is_plain = not any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in tokens)
         longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
         self._cuts = re.compile("|".join(map(re.escape, longest_first))) if is_plain and longest_first else None
@@ -50,7 +50,7 @@ class TextEncoder:
         return [token for part in self._parts(text) for token in self._encode_part(part)]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text; what is not cached is encoded together, on all CPU cores."""
+        """The ids of each text. Parts that are not cached are encoded together, on all CPU cores."""
         parts = [self._parts(text) for text in texts]
         ids = dict(self._cache)
         unknown = [part for part in dict.fromkeys(part for text in parts for part in text) if part not in ids]
@@ -74,7 +74,7 @@ class TextEncoder:
         return ids
 
     def _parts(self, text: str) -> list[str]:
-        """A long text, cut before its special tokens; a short one whole."""
+        """The parts of a long text, cut before its special tokens; a short text as a whole."""
         if self._cuts is None or len(text) < _CACHED_CHARACTERS:
             return [text]
         starts = [0, *(match.start() for match in self._cuts.finditer(text) if match.start()), len(text)]

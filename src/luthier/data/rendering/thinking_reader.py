@@ -1,4 +1,4 @@
-"""Reasoning, which a model writes before its answer between two marks, is read apart from the answer."""
+"""Separates the reasoning that a model writes between two marks from the answer after it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from luthier.data.rendering.call_text_reader import overlap
 
 @dataclass(frozen=True)
 class ReasoningMarks:
-    """What stands around reasoning; `end`: the text that ends reasoning which a prompt has opened."""
+    """The marks around reasoning. `end`: the text that ends reasoning that a prompt has opened."""
 
     opening: str
     closing: str
@@ -25,15 +25,15 @@ _OTHER_MARKS = (
 
 
 def reasoning_marks(template: str) -> ReasoningMarks:
-    """The marks of a chat template; <think> for one that names none."""
+    """The reasoning marks of a chat template; those of <think> if it contains none."""
     return next((marks for marks in _OTHER_MARKS if marks.opening in template), THINK)
 
 
 class ThinkingReader:
-    """Reads reasoning at the beginning of an answer, and what follows it with another reader."""
+    """Reads reasoning at the beginning of an answer, and passes the rest to another reader."""
 
     def __init__(self, reader: CallReader, marks: ReasoningMarks = THINK, *, inside: bool = False) -> None:
-        """`inside`: the prompt has opened the reasoning."""
+        """`inside`: whether the prompt has already opened the reasoning."""
         self._reader, self._marks, self._buffer, self._offset = reader, marks, "", 0
         self._state: Callable[[], list[CallEvent]] = self._read_reasoning if inside else self._read_beginning
         self._ended = False
@@ -69,13 +69,13 @@ class ThinkingReader:
         return events + self._skip_lines(self._read_answer)
 
     def _reasoning(self, end: int) -> list[CallEvent]:
-        """The buffer up to `end` is reasoning."""
+        """Emits the buffer up to `end` as reasoning."""
         text = self._buffer[:end]
         self._drop(end)
         return [ReasoningText(text)] if text else []
 
     def _skip_lines(self, following: Callable[[], list[CallEvent]]) -> list[CallEvent]:
-        """Line breaks behind a mark belong to neither reasoning nor answer; then the state `following`."""
+        """Skips line breaks after a mark, which belong to neither reasoning nor answer; then enters `following`."""
         self._drop(len(self._buffer) - len(self._buffer.lstrip("\n")))
         if not self._buffer:
             self._state = partial(self._skip_lines, following)
@@ -90,7 +90,7 @@ class ThinkingReader:
         return self._shifted(events) if start else events
 
     def _shifted(self, events: list[CallEvent]) -> list[CallEvent]:
-        """With offsets in the whole text."""
+        """The events of the other reader, with offsets in the whole text."""
         return [
             replace(event, start=event.start + self._offset) if isinstance(event, VisibleText) else event
             for event in events
@@ -101,7 +101,7 @@ class ThinkingReader:
 
 
 def _held_back(text: str, closing: str) -> int:
-    """Length of the end of the text that may be the beginning of the closing mark, with the line breaks before it."""
+    """The length of the text's end that may be the beginning of the closing mark, with the line breaks before it."""
     mark = overlap(text, closing)
     before = text[: len(text) - mark]
     return mark + len(before) - len(before.rstrip("\n"))

@@ -1,12 +1,11 @@
-"""Where the text of each message begins, from one rendering of the conversation.
+"""Finds the offset of each message's text from a single rendering of the conversation.
 
-A chat template that only appends writes the first messages of a conversation as it writes them alone. Whether it does
-is shown in two parts. `is_one_loop` reads the template: one loop over the messages at its top level, and after it only
-the opening of the next answer, which depends on no message. `Turns` watches the rendering: until the loop asks for a
-message, neither that message nor the number of messages may have been read. Then a rendering of fewer messages reads
-the same values up to that point, and so writes the same text. Whatever is not shown in this way is no fault of the
-template; the renderer then renders every beginning of the conversation, in time that grows with the square of the
-turns.
+A chat template that only appends writes the first messages of a conversation as it writes them alone. This is proved in
+two steps. `is_one_loop` analyses the template: it must have one loop over the messages at its top level, and after it
+only the opening of the next answer, which depends on no message. `Turns` watches the rendering: until the loop reaches
+a message, neither that message nor the number of messages may have been read. Then a rendering of fewer messages reads
+the same values up to that point, and so writes the same text. A template for which this cannot be proved may still be
+correct; the renderer then renders every prefix of the conversation, in time quadratic in the number of turns.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +19,18 @@ _ANSWER_NEXT = "add_generation_prompt"
 
 
 class LookaheadError(Exception):
-    """The template read what it has not come to; no error that Jinja takes for an undefined value."""
+    """The template read a message that its loop has not reached. Jinja does not mistake it for an undefined value."""
 
 
 class TurnOffsets(NamedTuple):
-    """`text` of the conversation; message i is written at `starts[i]` to `starts[i + 1]`; -1: outside of the loop."""
+    """`text` of the conversation; message i is at `starts[i]` to `starts[i + 1]`; -1 for one before the loop."""
 
     text: str
     starts: list[int]
 
 
 class _Progress:
-    """How much text has been written, which messages the loop has come to, and where each begins."""
+    """The length of the text so far, the number of messages that the loop has reached, and where each begins."""
 
     def __init__(self, message_count: int) -> None:
         self.length = self.reached = 0
@@ -39,13 +38,13 @@ class _Progress:
         self.is_looping = False
 
     def require(self, index: int) -> None:
-        """Raises LookaheadError for a message that the loop has not come to; the first may always be read."""
+        """Raises LookaheadError for a message that the loop has not reached; the first may always be read."""
         if not 0 <= index < max(1, self.reached):
             raise LookaheadError
 
 
 class Turns(Sequence[dict[str, Any]]):
-    """The messages as a template sees them: from `first` on, watched. Raises LookaheadError."""
+    """The messages from `first` on, as a template sees them; every access is watched. Raises LookaheadError."""
 
     def __init__(self, messages: list[dict[str, Any]], progress: _Progress, first: int = 0) -> None:
         self._messages, self._progress, self._first = messages, progress, first
@@ -78,7 +77,7 @@ class Turns(Sequence[dict[str, Any]]):
             self._progress.require(self._first + index)
             return self._messages[self._first + index]
         if not isinstance(index, slice):
-            raise TypeError  # a name, which Jinja then looks for among the attributes
+            raise TypeError  # for a name, which Jinja then looks up as an attribute
         start, is_rest = index.start or 0, index.stop is None and index.step in (None, 1)
         if not is_rest or not isinstance(start, int) or start < 0:
             raise LookaheadError
@@ -86,7 +85,7 @@ class Turns(Sequence[dict[str, Any]]):
 
 
 def refuse_lookahead(value: Any, attribute: Any) -> None:
-    """Raises LookaheadError if `value.attribute`, read by a template, is a loop's knowledge of later messages."""
+    """Raises LookaheadError if `value.attribute`, read by a template, reveals something about later messages."""
     if isinstance(value, LoopContext) and attribute in _LOOKAHEAD and isinstance(value._iterable, Turns):
         raise LookaheadError
 
@@ -94,7 +93,7 @@ def refuse_lookahead(value: Any, attribute: Any) -> None:
 def measure_offsets(template: Any, messages: list[dict[str, Any]], variables: dict[str, Any]) -> TurnOffsets:
     """Renders a compiled template that `is_one_loop`, in an environment that calls `refuse_lookahead`.
 
-    Raises LookaheadError, and what the rendering raises.
+    Raises LookaheadError, and any error of the rendering.
     """
     progress = _Progress(len(messages))
     pieces: list[str] = []
@@ -107,7 +106,7 @@ def measure_offsets(template: Any, messages: list[dict[str, Any]], variables: di
 
 
 def is_one_loop(template: nodes.Template) -> bool:
-    """Whether one loop at the top level writes the messages, and what follows it depends on none of them."""
+    """Whether a single loop at the top level writes the messages, and nothing after it depends on them."""
     tainted = _names_of_messages(template)
     loops = [loop for loop in template.find_all(nodes.For) if _loaded(loop.iter) & tainted]
     body = list(template.body)
@@ -144,7 +143,7 @@ def _loaded(node: nodes.Node) -> set[str]:
 
 
 def _bound(node: nodes.Node) -> set[str]:
-    """Names that a target binds, those of namespaces too."""
+    """The names that an assignment target binds, including namespaces."""
     references = [node, *node.find_all(nodes.NSRef)]
     return {name.name for name in _names(node)} | {ref.name for ref in references if isinstance(ref, nodes.NSRef)}
 

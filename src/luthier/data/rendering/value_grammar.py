@@ -9,12 +9,12 @@ from luthier.data.rendering.marked_form import SpecialTokens, quoted
 from luthier.data.rendering.member_grammar import member_rules
 from luthier.data.rendering.value_text import value_types
 
-_MAX_DEPTH = 6  # of references within references
+_MAX_DEPTH = 6  # of nested references
 _COMBINED = ("$ref", "allOf", "not", "if")
 
 
 class ValueGrammar:
-    """Values in the syntax of one call form; the rules `any_string` and `any_value` are shared by all of a grammar."""
+    """Rules for values in the syntax of one call form; a grammar has `any_string` and `any_value` once."""
 
     literals: ClassVar[dict[str, str]]  # JSON's true, false and null → the form's
 
@@ -29,13 +29,15 @@ class ValueGrammar:
         raise NotImplementedError
 
     def structure_rules(self, rule: str, schema: dict[str, Any]) -> Iterator[str]:
-        """For a schema of the type array or object."""
+        """The rule `rule` for a schema of type array or object."""
         raise NotImplementedError
 
     def arguments(
         self, rule: str, parameters: dict[str, Any] | None, assign: str, separator: str, end: str
     ) -> Iterator[str]:
-        """The members of a function's arguments, each a name, `assign` and a value, then `end`; all of them text."""
+        """The rule `rule`: the members of a function's arguments, each a name, `assign` and a value, then `end`. All
+        parameters are text.
+        """
         schema = close_schema(parameters)
         schema = _without_references(schema, schema.get("$defs") or {}, _MAX_DEPTH)
         yield from self.member_rules(rule, schema, assign, separator, end)
@@ -52,7 +54,7 @@ class ValueGrammar:
         yield from member_rules(rule, [names[key] for key in required], optional, literal(end), literal(separator))
 
     def value_rules(self, rule: str, schema: Any) -> Iterator[str]:
-        """The rule `rule` matches a value of the schema; any value where its keywords do not tell which."""
+        """The rule `rule`, which matches a value of the schema, or any value if the keywords are not supported."""
         schema = schema if isinstance(schema, dict) else {}
         constants = [schema["const"]] if "const" in schema else schema.get("enum")
         options = schema.get("anyOf") or schema.get("oneOf")
@@ -92,7 +94,7 @@ class ValueGrammar:
 
 
 def _without_references(schema: Any, definitions: dict[str, Any], depth: int) -> Any:
-    """The schema with its `$ref`s to `$defs` replaced by what they refer to; by anything where they go on and on."""
+    """The schema with every `$ref` to `$defs` replaced by its target; beyond `depth`, by a schema for any value."""
     if isinstance(schema, list):
         return [_without_references(each, definitions, depth) for each in schema]
     if not isinstance(schema, dict):

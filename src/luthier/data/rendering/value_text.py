@@ -1,18 +1,18 @@
-"""Arguments as plain text, as forms with a tag around each argument write them: strings stand without quotes.
+"""Arguments as plain text, for forms with a tag around each argument: strings are written without quotes.
 
-What a text means then depends on the schema. A string that would be read as something else, such as "5" where the
-schema leaves the type open, is written as JSON, with quotes.
+The type of such a text depends on the schema. A string that would be read as another type, such as "5" if the schema
+leaves the type open, is written as JSON, with quotes.
 """
 
 from typing import Any
 
 from luthier.data.jsonl import lossless_json
 
-_LITERALS = {"True": True, "False": False, "None": None}  # as Python, in which templates are written, writes them
+_LITERALS = {"True": True, "False": False, "None": None}  # Jinja writes these values in Python's spelling
 
 
 def read_value(text: str, schema: Any) -> Any:
-    """The value that the text means under a schema, which is None if it is not known."""
+    """The value of a text by its schema, which is None if not known."""
     types, value = value_types(schema), _decoded(text)
     if isinstance(value, str):
         return value if _needs_quotes(value, types) else text
@@ -20,7 +20,7 @@ def read_value(text: str, schema: Any) -> Any:
 
 
 def write_value(value: Any, schema: Any) -> Any:
-    """The value, or a text that is written in its place, so that `read_value` gives it back."""
+    """The value, or a text to write instead of it, so that `read_value` returns the value."""
     if isinstance(value, str):
         return lossless_json.dumps(value) if _needs_quotes(value, value_types(schema)) else value
     if isinstance(value, bool) or value is None:
@@ -50,7 +50,7 @@ def _needs_quotes(text: str, types: set[str] | None) -> bool:
     """Whether the plain text would be read as another value."""
     value = _decoded(text)
     if isinstance(value, _NoJson):
-        return "\n<" in text or text != text.strip()  # may hold a closing tag, or white space that is not kept
+        return "\n<" in text or text != text.strip()  # may contain a closing tag, or white space that is not kept
     if isinstance(value, str):
         return True
     return _fits(value, types)
@@ -63,7 +63,7 @@ def _fits(value: Any, types: set[str] | None) -> bool:
 
 
 class _NoJson:
-    """Stands for a text that is not JSON."""
+    """The result of decoding a text that is not JSON."""
 
 
 _NO_JSON = _NoJson()

@@ -1,19 +1,19 @@
-"""A conversation as its template renders it at once, cut at both ends of every answer.
+"""A conversation that its template renders at once, cut at both ends of every answer.
 
-An answer is what the template adds for it to the conversation before it, opened for an answer; it ends with the token
-that ends a turn, and without the line break after it, which is never generated.
+An answer is the text that the template adds for it to the prompt before it. It ends with the token that ends a turn,
+without the line break after that token, which is never generated.
 """
 
 from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.turn_composer import Messages, Segment, Tools
 from luthier.types.errors import RenderError
 
-_MANY_ANSWERS = 4  # below it, rendering every beginning costs no more than watching one rendering
+_MANY_ANSWERS = 4  # with fewer, rendering every prefix costs no more than watching one rendering
 
 
 def cut_whole(template: Template, messages: Messages, tools: Tools, *, answer_next: bool = False) -> list[Segment]:
-    """Raises RenderError where one rendered text is not the beginning of the next, unless `answer_next`: of a prompt
-    nothing is trained, so it need not be cut.
+    """The segments of a conversation. Raises RenderError if the rendering of a prefix is not a prefix of the rendering;
+    with `answer_next`, such a conversation is one segment, since nothing in a prompt is trained.
     """
     answers = sum(message["role"] == "assistant" for message in messages)
     if answers >= _MANY_ANSWERS and (segments := cut_by_offsets(template, messages, tools, answer_next)):
@@ -22,7 +22,7 @@ def cut_whole(template: Template, messages: Messages, tools: Tools, *, answer_ne
 
 
 def cut_by_beginnings(template: Template, messages: Messages, tools: Tools, answer_next: bool) -> list[Segment]:
-    """The definition: the conversation up to each answer is rendered by itself. As `cut_whole`."""
+    """As `cut_whole`, by definition: the conversation up to each answer is rendered by itself."""
     full = template.render(messages, tools, answer_next=answer_next)
     segments: list[Segment] = []
     done = 0
@@ -45,7 +45,7 @@ def cut_by_beginnings(template: Template, messages: Messages, tools: Tools, answ
 
 
 def cut_by_offsets(template: Template, messages: Messages, tools: Tools, answer_next: bool) -> list[Segment] | None:
-    """The same from one rendering, in linear time; None where the template or the conversation does not allow it."""
+    """The same from one rendering, in linear time; None if the template or the conversation does not allow it."""
     turns = template.render_turns(messages, tools, answer_next=answer_next)
     first = next((index for index, message in enumerate(messages) if message["role"] == "assistant"), 0)
     if turns is None or first == 0 or -1 in turns.starts[first:]:

@@ -1,8 +1,8 @@
 """Stage 5, repair: a file with faults in; out come a file without errors, a file of rejects, and a list of changes.
 
 A line without errors is copied unchanged. A line with errors is repaired where the repair is certain, checked again,
-and rejected with its reasons if errors remain; no line is dropped. A guess (json-repair's reading of broken JSON) is
-shown if no letter is lost by it, and applied only if the caller agrees. The faults themselves are found by `jsonl` and
+and rejected with the reasons if errors remain; no line is dropped. A guess (json-repair's reading of broken JSON) is
+shown if it loses no letter, and applied only if the caller agrees. The faults are found by `jsonl` and
 `check.structure`.
 """
 
@@ -26,9 +26,9 @@ from luthier.data.repair.text import repair_text
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One changed line, or one that would be: the codes of its faults, its text before and after.
+    """The repair of one line: the codes of its faults, its text before and after.
 
-    A guess that was not applied is shown only.
+    A guess is not applied (`is_applied`) unless the caller agrees; it is only shown.
     """
 
     line: int
@@ -86,11 +86,11 @@ def repair_file(
     method: str = "supervised",
     on_progress: Callable[[int], None] | None = None,
 ) -> Repairs:
-    """Writes the lines of a JSONL file to `out`, repaired where necessary; those that keep errors to `rejects`.
+    """Writes the lines of a JSONL file to `out`, repaired where necessary, and those that keep errors to `rejects`.
 
-    A reject is an object: `line`, `reasons` (code and text of each error), `text`. With `guess`, guesses are applied.
-    `method`: the training method whose errors count.
-    Raises `FindingError` for a file that is no text, `OSError` as `open` does.
+    A reject is an object: `line`, `reasons` (code, text and remedy of each error), `text`. With `guess`, guesses are
+    applied. `method`: the training method for which the file is checked.
+    Raises `FindingError` for a file that is not text, and `OSError` as `open` does.
     """
     repairs, number = Repairs(), 0
     for block in read_blocks(path):
@@ -164,7 +164,7 @@ def _attempts(line: Line) -> Iterator[Repair]:
 
 
 def _to_json(value: Any) -> str | None:
-    """None for a value with a lone surrogate or a number that JSON does not have."""
+    """The JSON of a value; None if it has a lone surrogate or a number that JSON cannot represent."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()

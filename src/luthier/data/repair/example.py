@@ -1,8 +1,8 @@
 """An example with structural faults → the example that was certainly intended, with the codes of the repairs.
 
-Repairs only what follows from the example itself: the spelling of a role, arguments that are an object instead of its
-JSON, definitions in the wrong wrapping. Adds no text, and removes none: no message except an empty system prompt, and
-no key that holds text or says what is trained.
+Repairs only faults whose correction follows from the example itself: the spelling of a role, arguments that are an
+object instead of its JSON, definitions in the wrong wrapping. No text is added or removed: no message except an empty
+system prompt is dropped, and no key that holds text or says what is trained.
 """
 
 import ast
@@ -22,7 +22,7 @@ _ROLES = {
 }  # fmt: skip
 _DEFINITIONS = ("tools", "functions")
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}  # by type, the key of the text
-_REASONING = frozenset(  # names of nothing else: a rationale may be meant to be read
+_REASONING = frozenset(  # unambiguous names: a "rationale", for example, may be part of the visible answer
     ("reasoning", "thinking", "think", "thought", "thoughts", "chain_of_thought", "cot", "思考", "思考过程", "思维链")
 )
 _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
@@ -45,7 +45,7 @@ def repair_example(value: Any) -> tuple[Any, list[str]]:
 
 
 def _is_conversation(value: Any) -> bool:
-    """Whether it is a list of messages that lacks only the object around it."""
+    """Whether it is a list of messages, which lacks only the object around it."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -99,7 +99,7 @@ def _empty_objects(function: dict[str, Any]) -> Iterator[str]:
 
 
 def _system_prompt(example: dict[str, Any]) -> Iterator[str]:
-    """Makes a system prompt beside the messages their first one, if they have none."""
+    """Moves a system prompt beside the messages to their start, if they have none."""
     messages = _list(example, "messages")
     keys = [key for key, value in example.items() if isinstance(value, str) and meaning_of(key, value) == "system"]
     roles = [message.get("role") for message in messages if isinstance(message, dict)]
@@ -122,7 +122,7 @@ def _list(value: dict[str, Any], key: str) -> list[Any]:
 
 
 def _trained_as_usual(example: dict[str, Any]) -> Iterator[str]:
-    """Removes flags beside the messages that say no more than that the example is trained."""
+    """Removes flags beside the messages that only say that the example is trained on."""
     if kind_of(example) == "chat":
         for key in [key for key, value in example.items() if meaning_of(key, value) == "loss"]:
             if flagged_weight(key, example[key]) == 1:
@@ -159,7 +159,7 @@ def _role(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _keys(message: dict[str, Any]) -> Iterator[str]:
-    """Writes flags of training as `weight`, and removes other unknown keys if nothing is lost with them."""
+    """Converts training flags to `weight`, and removes other unknown keys if nothing is lost with them."""
     is_answer = message.get("role") == "assistant"
     for key in [key for key in message if key not in MESSAGE_KEYS]:
         value = message[key]
@@ -183,7 +183,7 @@ def _keys(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _refusal(message: dict[str, Any]) -> Iterator[str]:
-    """Makes a refusal the content of a message that has none."""
+    """Moves a refusal to the content of a message that has none."""
     refusal = message.get("refusal")
     has_call = message.get("tool_calls") or message.get("function_call")
     if message.get("content") is None and isinstance(refusal, str) and refusal and not has_call:
@@ -192,7 +192,7 @@ def _refusal(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _parts(message: dict[str, Any]) -> Iterator[str]:
-    """Writes parts of other APIs that hold a text alone as parts of the type text."""
+    """Converts content parts of other APIs that contain only text to parts of type text."""
     for index, part in enumerate(parts := _list(message, "content")):
         if not isinstance(part, dict) or str(part.get("type")) not in _TEXT_PARTS:
             continue
@@ -204,7 +204,7 @@ def _parts(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _content(message: dict[str, Any]) -> Iterator[str]:
-    """Writes a number as text, the result of a function as JSON, and an object that holds a text alone as this text."""
+    """Writes a number as text, a function's result as JSON, and an object that contains only a text as that text."""
     content = message.get("content")
     is_result = message.get("role") in ("tool", "function")
     is_parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
@@ -237,7 +237,7 @@ def _calls(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _call_forms(message: dict[str, Any]) -> Iterator[str]:
-    """Decodes a call that is written as text, and puts a flat one under `function`."""
+    """Decodes a call that is written as text, and moves the name and arguments of a flat one under `function`."""
     text = message.get("function_call")
     if isinstance(text, str) and _is_call(call := _parsed(text) or _python_value(text)):
         message["function_call"] = call
@@ -260,7 +260,7 @@ def _is_call(value: Any) -> bool:
 
 
 def _arguments(call: dict[str, Any]) -> Iterator[str]:
-    """Writes arguments as the JSON, in a string, of one object."""
+    """Writes arguments as a string that contains a JSON object."""
     arguments = call.get("arguments")
     if (arguments in (None, "") and "parameters" not in call) or arguments == []:
         call["arguments"] = "{}"
@@ -289,7 +289,7 @@ def _parsed(text: str) -> Any:
 
 
 def _python_value(text: str) -> dict[str, Any] | list[Any] | None:
-    """An object or a list from the output of Python's `print`."""
+    """The object or list that Python's `print` wrote as this text; None for any other text."""
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         value = ast.literal_eval(text.strip()) if len(text) < 100_000 else None
         if isinstance(value, dict | list) and json.loads(json.dumps(value, allow_nan=False)) == value:

@@ -1,6 +1,6 @@
 """Messages in the form of Anthropic's API → OpenAI's: content parts with reasoning, calls and results.
 
-A message is rewritten if each of its parts is known and complete; else it stays as it is, for the check to name.
+A message is rewritten if each of its parts is known and complete; otherwise it stays as it is, for the check to report.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from luthier.data.check.structure.messages import REASONING_PARTS
 
 _Message = dict[str, Any]
-_KEYS = {  # of a part by its type: those that are read, and those that say nothing about the text
+_KEYS = {  # by the type of a part: the keys that are read, and those that can be ignored
     "text": ({"text"}, {"cache_control", "citations"}),
     "thinking": ({"thinking"}, {"signature", "cache_control"}),
     "tool_use": ({"id", "name", "input"}, {"cache_control", "caller"}),
@@ -60,7 +60,7 @@ def _texts(parts: list[_Message], kind: str) -> list[str]:
 def _answer(message: _Message, parts: list[_Message]) -> list[_Message] | None:
     kinds = [part["type"] for part in parts]
     if kinds != sorted(kinds, key=["thinking", "text", "tool_use"].index) or "reasoning_content" in message:
-        return None  # a message has one reasoning, one text and then its calls
+        return None  # a message has its reasoning first, then its text, then its calls
     uses = [part for part in parts if part["type"] == "tool_use"]
     calls = [
         {
@@ -81,7 +81,7 @@ def _answer(message: _Message, parts: list[_Message]) -> list[_Message] | None:
 
 
 def _results(message: _Message, parts: list[_Message]) -> list[_Message] | None:
-    """The results, and then what the user says."""
+    """The results as messages, then the user's text; None if a result has content that is not text."""
     if message.keys() != {"role", "content"}:
         return None
     results = []

@@ -1,4 +1,4 @@
-"""What json-repair makes of a line that is no JSON: a proposal, applied only if the caller agrees.
+"""Guesses the meaning of a line that is not JSON, with json-repair. A guess is applied only if the caller agrees.
 
 json-repair turns `hello` into an empty text and completes truncated objects, so its result is never certain.
 """
@@ -13,7 +13,7 @@ _UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def guess_json(text: str) -> Any:
-    """An object; None if the text is JSON already, or if no object results."""
+    """The guessed object; None if the text is JSON already, or if the result is not an object."""
     from json_repair import repair_json
 
     try:
@@ -30,7 +30,7 @@ def guess_json(text: str) -> Any:
 
 
 def loses_no_text(before: str, after: str) -> bool:
-    """Whether `after` has every letter and digit of `before`, as often, whatever the order."""
+    """Whether `after` contains every letter and digit of `before` at least as often, in whatever order."""
     return not Counter(_letters(before)) - Counter(_letters(after))
 
 

@@ -23,13 +23,13 @@ _FULL_WIDTH = str.maketrans("：，｛｝［］　", ":,{}[] ")
 _CLOSING_QUOTES = {"“": "”", "「": "」", "『": "』", "‘": "’", "„": "”"}
 _BEFORE_VALUE = re.compile(r"\s*(?:\[?\d+\]?\s*[:.)|\t]|\[\d+\]|data:|[-*+•])\s*(?=[{\[])")
 _AFTER_VALUE = re.compile(r"(?<=[}\]])\s*[,;]\s*$")
-# A backslash that begins no escape, after pairs of them.
+# A backslash that begins no escape, after any number of escaped backslashes.
 _BAD_ESCAPE = re.compile(r"""((?<!\\)(?:\\\\)*)\\([^"\\/bfnrtu]|u(?![0-9a-fA-F]{4}))""")
 _UNPRINTED_ESCAPE = re.compile(r"\\[abfv0-7N\n]")  # Python reads these escapes, but its `print` writes none of them
 _ESCAPED = re.compile(r"\\\\")
 _LETTER_ESCAPE = re.compile(r"\\[bfnrt]\w")
 _WORD = re.compile(r"""[^\s"]+""")
-# Commands of LaTeX that begin as an escape does: with one of them, all single backslashes are in doubt.
+# LaTeX commands that begin like an escape: if a text has one of them, all its single backslashes are ambiguous.
 _COMMAND = re.compile(
     r"\\(?:frac|forall|beta|bar|begin|binom|bf|bot|bullet|big\w*|boldsymbol|theta|times|text\w*|tan|tau|to|top|rho|right\w*|"
     r"nu|neq|ne|nabla|neg|not|notin|ni)(?![a-z])"
@@ -50,13 +50,15 @@ def repair_text(text: str) -> Iterator[Repaired]:
 
 
 def _parse_without_marks(text: str) -> Repaired | None:
-    """Removes marks around a value: the number of the line, a bullet, `data:` of a stream; a comma or semicolon."""
+    """Removes marks around a value: a line number, a bullet or the `data:` of a stream before it, a comma or semicolon
+    after it.
+    """
     value = _AFTER_VALUE.sub("", _BEFORE_VALUE.sub("", text, count=1))
     return (parse_json(value), ["json_invalid"]) if value != text else None
 
 
 def _parse_with_backslashes(text: str) -> Repaired | None:
-    """Doubles backslashes that begin no escape (\\sum, C:\\Users); None if a valid escape beside them is in doubt."""
+    """Doubles backslashes that begin no escape (\\sum, C:\\Users); None if a valid escape beside them is ambiguous."""
     if not _BAD_ESCAPE.search(text):
         return None
     for word in _WORD.findall(text):
@@ -73,7 +75,7 @@ def _parse_unchanged(text: str) -> Repaired:
 
 
 def _parse_python(text: str) -> Repaired | None:
-    """The output of Python's `print`. Adjacent strings and equal keys, which Python accepts too, are refused."""
+    """Reads the output of Python's `print`. Adjacent strings and equal keys, which Python also accepts, are refused."""
     if len(text) > _MAX_PYTHON_LENGTH or _UNPRINTED_ESCAPE.search(_ESCAPED.sub("", text)):
         return None
     with warnings.catch_warnings():
@@ -84,7 +86,7 @@ def _parse_python(text: str) -> Repaired | None:
         return None
     value = ast.literal_eval(tree)
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # Tuples and keys that are no strings would change their type.
+    # Tuples, and keys that are not strings, would change their type.
     return (parse_json(written), ["python_repr"]) if json.loads(written) == value else None
 
 
@@ -120,7 +122,7 @@ def _parse_without_typos(text: str) -> Repaired:
 
 
 def _string_end(text: str, start: int) -> int:
-    """Where the string that begins with the quotation mark at `start` ends. Raises ValueError if it does not."""
+    """The offset of the mark that closes the string opened at `start`. Raises ValueError if there is none."""
     mark = text[start]
     closing = _CLOSING_QUOTES.get(mark, mark)
     position = start + 1
@@ -148,7 +150,7 @@ def _drop_comma(out: list[str], codes: dict[str, None]) -> None:
 
 
 def _parse_without_equal_keys(text: str) -> Repaired:
-    """Merges equal keys with equal values."""
+    """Merges duplicate keys with equal values."""
     value = json.loads(text, object_pairs_hook=_merged)
     return parse_json(json.dumps(value, ensure_ascii=False)), ["duplicate_key"]
 
@@ -162,7 +164,7 @@ def _parse_without_nan(text: str) -> Repaired | None:
 
 
 def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError for equal keys with different values."""
+    """An object from its members. Raises ValueError for duplicate keys with different values."""
     value: dict[str, Any] = {}
     for key, member in pairs:
         if key in value and json.dumps(value[key]) != json.dumps(member):

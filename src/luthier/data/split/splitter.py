@@ -1,7 +1,7 @@
 """Splits a file of examples into a training file, a validation file and perhaps a test file, without leakage.
 
-The result depends on the seed and the file alone. Examples with the same question, and near duplicates, stay together:
-a model must not be validated on what it was trained on. The outputs have the same distribution of labels, called
+The result depends only on the seed and the file. Examples with the same question, and near duplicates, stay together: a
+model must not be validated on what it was trained on. The outputs have the same distribution of labels, called
 functions or system prompts. Lines are copied unchanged.
 """
 
@@ -32,7 +32,7 @@ from luthier.types.errors import LuthierError
 
 STRATIFIERS = ("auto", "label", "function", "system", "none")
 _MAX_LABEL_LENGTH = 40  # characters
-_ANSWER_CHARACTERS = 100  # that are kept of an answer: more than a label has, and than are printed
+_ANSWER_CHARACTERS = 100  # of an answer that are kept: more than a label has, and more than are printed
 _MAX_CLASSES = 50  # distinct labels or system prompts; more are texts, not classes
 
 _UNREADABLE = frozenset(
@@ -57,10 +57,12 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """The result. `counts` and the values of `strata` are in the order of the outputs, the training file first.
+    """The result of a split. `counts` and the values of `strata` are in the order of the outputs, the training file
+    first.
 
-    `by`: the stratifier. `groups`: how many there are; `kept_together`: the examples in groups of more than one;
-    `overlap`: the examples of a later file that are related to one in an earlier file, counted in the written files.
+    `by`: the stratifier that was used. `groups`: the number of groups of related examples; `kept_together`: the number
+    of examples in groups of more than one; `overlap`: the number of examples in a later file that are related to one in
+    an earlier file, counted in the written files.
     """
 
     by: str
@@ -85,8 +87,9 @@ def split_file(
 ) -> Split:
     """Writes the training file `train` and the `others`, all of them or none.
 
-    `by`: one of `STRATIFIERS`, or a key of the examples (a dot descends). Raises `LuthierError` if the file is not
-    JSONL, has no such key, an output would replace a file, or, without `allow_empty`, would have no example.
+    `by`: one of `STRATIFIERS`, or a key of the examples (a dot descends into objects). Raises `LuthierError` if the
+    file is not JSONL or has no such key, or if an output would replace a file (without `overwrite`) or have no example
+    (without `allow_empty`).
     """
     shares = [1 - sum(output.share for output in others), *(output.share for output in others)]
     if not all(0 < share < 1 for share in shares):
@@ -113,7 +116,7 @@ def split_file(
 
 
 def _cross_table(strata: list[str], sides: list[int], side_count: int) -> dict[str, list[int]]:
-    """By stratum, the number of its examples on each side."""
+    """For each stratum, the number of its examples on each side."""
     table = {name: [0] * side_count for name in sorted(set(strata))}
     for stratum, side in zip(strata, sides, strict=True):
         table[stratum][side] += 1
@@ -150,7 +153,7 @@ def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
 
 
 class _Features(NamedTuple):
-    """What one example can be stratified by. `answer`: its beginning, longer than a label is or is printed."""
+    """The values by which an example can be stratified. `answer`: the first `_ANSWER_CHARACTERS` of its answer."""
 
     answer: str
     calls: tuple[str, ...]
@@ -158,9 +161,9 @@ class _Features(NamedTuple):
 
 
 class _Columns(NamedTuple):
-    """Per example: its value of the key `by` (if that is a key), its fingerprints, and its features.
+    """For each example, its value of the key `by` (if that is a key), its fingerprints and its features.
 
-    `shared`: the text that most of the examples share, which is not compared.
+    `shared`: the text that many examples share, which is not compared.
     """
 
     values: list[Any]
@@ -196,7 +199,7 @@ class _Reader:
         self._values: list[Any] = []
         self._parts: list[Rows] = []
         self._features: list[_Features] = []
-        self._prompts: dict[str, str] = {}  # each once, however many examples have it
+        self._prompts: dict[str, str] = {}  # keeps one copy of each prompt, however many examples have it
 
     def add_chats(self, chats: ChatColumns) -> None:
         for batch in self._batches.extend(self._line_number + 1, self._examples + 1, chats):
@@ -205,7 +208,7 @@ class _Reader:
         self._examples += len(chats)
 
     def add_line(self, raw: bytes, block: Block) -> None:
-        """A line of the block, perhaps a blank one. Raises FindingError."""
+        """Adds a line of the block, perhaps a blank one. Raises FindingError."""
         self._line_number += 1
         if not raw or raw.isspace():
             return
@@ -231,7 +234,9 @@ class _Reader:
 
 
 def _comparable(value: Any) -> dict[str, Any]:
-    """The example, a preference pair with its preferred answer; for an invalid one its JSON, compared as a question."""
+    """The example, or a preference pair with its preferred answer. An invalid example is compared by its JSON, as if
+    that were its question.
+    """
     if isinstance(value, dict) and (kind := kind_of(value)):
         codes = {finding.code for finding in check_example(value) if finding.severity == "error"}
         if kind != "preference" and codes.isdisjoint(_UNREADABLE):
@@ -265,7 +270,9 @@ def _stratify(columns: _Columns, by: str) -> tuple[str, list[str]]:
 
 
 def _best_stratifier(features: list[_Features]) -> str:
-    """Functions if any are called, labels if the answers are few and short, else system prompts if there are a few."""
+    """The stratifier for "auto": functions if any are called, labels if the answers are few and short, else system
+    prompts if there are few.
+    """
     if any(example.calls for example in features):
         return "function"
     most = min(_MAX_CLASSES, len(features) // 3)
@@ -278,8 +285,9 @@ def _best_stratifier(features: list[_Features]) -> str:
 def _assign_sides(rows: Rows, strata: list[str], shares: list[float], seed: int) -> tuple[list[int], list[int]]:
     """(group, side) of each example, with no related examples on two sides.
 
-    The search for near duplicates compares neighbours in file order, so another order may find others. Relations that
-    show between the sides, one after the other, are merged into groups, and the sides assigned again, until none shows.
+    The search for near duplicates compares neighbours in file order, so another order may find others. It is therefore
+    repeated in the order of the sides; pairs across two sides are merged into groups, and the sides assigned again,
+    until there are none.
     """
     pairs = related(rows)
     while True:
@@ -294,7 +302,10 @@ def _assign_sides(rows: Rows, strata: list[str], shares: list[float], seed: int)
 
 
 def _write(path: Path, targets: list[Path], sides: list[int], shared: SharedText) -> int:
-    """Copies each line to its side, under temporary names until all are complete and compared; returns the overlap."""
+    """Copies each line to the file of its side, under temporary names until all are complete and compared.
+
+    Returns the number of examples that are related to one in an earlier file.
+    """
     temporary = [target.with_name(f".{target.name}.new") for target in targets]
     try:
         with ExitStack() as stack:
@@ -311,7 +322,7 @@ def _write(path: Path, targets: list[Path], sides: list[int], shared: SharedText
 
 
 def _related_across(paths: list[Path], shared: SharedText) -> Iterator[int]:
-    """Indices of examples that are related to one in another of the files, read again from the files."""
+    """Indices of the examples that are related to one in an earlier file. The files are read again."""
     parts = [_read(path, "none", shared=shared).rows for path in paths]
     side = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     lefts, rights = related(np.concatenate(parts))

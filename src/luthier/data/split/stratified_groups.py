@@ -1,6 +1,6 @@
 """Assigns groups of examples to sides, so that each side has its share of every stratum and no group is divided.
 
-Works on numbers only: the group and the stratum of each example, and shares. The seed decides between equals.
+Works on numbers only: the group and the stratum of each example, and the shares. The seed breaks ties.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ _Indices = npt.NDArray[np.signedinteger[Any]]
 
 
 def connected_components(count: int, pairs: tuple[_Indices, _Indices]) -> list[int]:
-    """For each of `count` nodes the smallest node of its component; `pairs` are the edges."""
+    """For each of `count` nodes, the smallest node of its component; `pairs` are the edges."""
     parent = list(range(count))
 
     def root(node: int) -> int:
@@ -33,9 +33,9 @@ def connected_components(count: int, pairs: tuple[_Indices, _Indices]) -> list[i
 def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float], seed: int) -> list[int]:
     """The side of each example, from 0; `shares` has one share per side.
 
-    A group belongs to one side, and to the stratum of most of its examples. What a small stratum cannot give a side is
-    carried over to the next stratum. Every side has each stratum, and no side is empty, as long as there are enough
-    groups.
+    A group belongs to one side, and to the stratum of most of its examples. What a small stratum cannot give to a side
+    is carried over to the next stratum. If there are enough groups, every side has examples of each stratum, and no
+    side is empty.
     """
     sizes = Counter(groups)
     order = _shuffled(sizes, seed)
@@ -60,7 +60,7 @@ def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float]
 def _spread_strata(
     side_of: dict[int, int], members: dict[str, list[int]], sizes: Counter[int], shares: Sequence[float]
 ) -> None:
-    """Gives every side a group of each stratum that has enough of them, in exchange for one of a larger stratum."""
+    """Gives every side a group of each stratum that has enough groups, in exchange for one of a larger stratum."""
     sides = [side for side, share in enumerate(shares) if share]
     for stratum in sorted(members, key=lambda name: (len(members[name]), name)):
         if len(members[stratum]) < len(sides):
@@ -83,7 +83,9 @@ def _spread_strata(
 def _exchange(
     side_of: dict[int, int], members: dict[str, list[int]], sizes: Counter[int], side: int, size: int
 ) -> int | None:
-    """A group of about this size that the side can spare: of the stratum with the most groups there, at least two."""
+    """A group of about `size` examples that `side` can spare, from the stratum with the most groups there; None if that
+    stratum has only one.
+    """
     on_side = [[group for group in groups if side_of[group] == side] for groups in members.values()]
     largest = max(on_side, key=len, default=[])
     candidates = [group for group in largest if sizes[group] <= 2 * size] if len(largest) > 1 else []
@@ -91,13 +93,13 @@ def _exchange(
 
 
 def _has_room(side_of: dict[int, int], sizes: Counter[int], shares: Sequence[float], side: int, size: int) -> bool:
-    """Whether a side stays below one and a half times its share with so many more examples."""
+    """Whether `side`, with `size` more examples, stays within one and a half times its share."""
     count = sum(sizes[group] for group, other in side_of.items() if other == side)
     return count + size <= 1.5 * shares[side] * sum(sizes.values())
 
 
 def _shuffled(sizes: Counter[int], seed: int) -> list[int]:
-    """The groups in the seed's order, the same on every machine."""
+    """The groups in an order that depends on the seed and is the same on every machine."""
     key = str(seed).encode()
     return sorted(sizes, key=lambda group: hashlib.blake2b(str(group).encode(), key=key).digest())
 
@@ -110,7 +112,7 @@ def _majority_strata(groups: Sequence[int], strata: Sequence[str]) -> dict[int, 
 
 
 def _fill_empty_sides(side_of: dict[int, int], order: list[int], sizes: Counter[int], shares: Sequence[float]) -> None:
-    """A side with a share and no group takes the smallest group of the side with the most groups."""
+    """Moves to each side with a share and no group the smallest group of the side with the most groups."""
     for empty in range(len(shares)):
         counts = Counter(side_of.values())
         if counts[empty] or not shares[empty]:

@@ -1,5 +1,5 @@
-"""Quality checks: the structure of an example is right, but what it teaches may not be.
+"""Quality checks: the structure of an example is right, but its content may not be.
 
-One module per idea. Every check reads batches of examples as columns (`batch`) and is declared in
-`plugins.ini`; `runner` runs all of them over one file. No check keeps a text longer than its batch.
+One module per idea. Every check reads batches of examples as columns (`batch`) and is declared in `plugins.ini`;
+`runner` runs all of them over one file. No check keeps the texts of a batch after that batch.
 """

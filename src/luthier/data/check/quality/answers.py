@@ -17,7 +17,7 @@ from luthier.data.findings import Finding, printable
 
 
 class AnswerCheck(QualityCheck):
-    """Several ideas in one check, because they search the same texts."""
+    """Four checks in one, because they search the same texts."""
 
     def check(self, batch: Batch) -> Iterator[Finding]:
         if not batch.answers.texts:
@@ -43,7 +43,7 @@ def _refusals_and_makers(batch: Batch) -> Iterator[Finding]:
     for row in batch.answers.rows(batch.answers.among(keywords().texts_with(batch.joined, SPEAKERS))):
         if is_refusal(row.text) and row.example not in preferred:
             finding = batch.finding("refusal", row.example, row.message, value=row.text)
-            # Where functions are defined, declining what they cannot do is part of the lesson.
+            # Where functions are defined, the model should learn to decline what they cannot do.
             yield replace(finding, severity="note") if batch.defines_functions[row.example] else finding
         if name := named_maker(row.text):
             yield batch.finding("identity_leak", row.example, row.message, value=name)

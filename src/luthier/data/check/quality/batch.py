@@ -1,4 +1,4 @@
-"""A batch: about a thousand parsed examples as columns, the input of every quality check."""
+"""A batch: about a thousand parsed examples as columns, which every quality check reads."""
 
 import json
 import marshal
@@ -20,12 +20,14 @@ from luthier.types.sized_cache import sized_cache
 
 _ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
 _MASK = 2**64 - 1
-_CONTEXT_CHARACTERS = 20_000  # bounds the time per call, so that it does not grow with the turns before it
+_CONTEXT_CHARACTERS = 20_000  # bounds the time per call, which would otherwise grow with the turns before it
 _COMPLETION_ROLES = (("prompt", "user"), ("completion", "assistant"))
 
 
 class Call(NamedTuple):
-    """One call: its position, its arguments as JSON; as text, the end of what stands before it, and definitions."""
+    """One call: the indices of its example and message, its arguments as JSON text, the last characters of the
+    conversation before it (`context`), and the definitions as JSON text.
+    """
 
     example: int
     message: int
@@ -35,8 +37,8 @@ class Call(NamedTuple):
 
 
 class ExampleForms(NamedTuple):
-    """Per example: `kinds` has chat, completion (a prompt with its completion) or "no user"; `questions` the last user
-    messages.
+    """Per example, its kind ("chat", "completion" for a prompt with its completion, or "no user") and its last user
+    message.
     """
 
     kinds: list[str]
@@ -44,9 +46,10 @@ class ExampleForms(NamedTuple):
 
 
 class Hashes(NamedTuple):
-    """Per example, equal where these are equal: `setting` (system prompts and definitions), `context` (everything else
-    before the last answer), `answer` (that answer and its calls). Each preference pair has a setting of its own: there
-    may be several for one question.
+    """Three hashes per example: of its `setting` (system prompts and definitions), its `context` (everything else
+    before the last answer) and its `answer` (that answer and its calls).
+
+    Every preference pair has its own setting, because one question may have several pairs.
     """
 
     setting: "array[int]"
@@ -60,8 +63,8 @@ class Batch:
     `lines` and `example_numbers` count as `Finding.line` and `Finding.example` do. `texts` has every text of every
     message and the arguments of calls; `answers` the trained texts of assistants; `calls` the calls of all answers. Per
     example: `system_prompts`, `user_texts` (all user messages, joined), `last_answers` (texts), `called_functions`
-    (names in the last answer), `defines_functions`, `forms`, and `hashes`. A preference example ends with its preferred
-    answer; the other one is in `texts` and in `answers.pairs` alone.
+    (names in the last answer), `defines_functions`, `forms`, and `hashes`. A preference example counts as a
+    conversation that ends with its preferred answer; the other answer is only in `texts` and in `answers.pairs`.
     """
 
     def __init__(self) -> None:
@@ -122,7 +125,7 @@ class Batch:
 
     @cached_property
     def joined(self) -> JoinedTexts:
-        """All of `texts`, of a batch to which nothing is added any more."""
+        """All of `texts` in one string; nothing may be added to the batch afterwards."""
         return JoinedTexts(self.texts.texts)
 
     def finding(self, code: str, example: int, message: int | None = None, **fields: Any) -> Finding:
@@ -181,7 +184,7 @@ class Batch:
         return tuple(names), (text, *names, *arguments)
 
     def _extend_columns(self, first_line: int, first_number: int, examples: ChatColumns, layout: MessageLayout) -> None:
-        """Adds column by column what `add` adds example by example."""
+        """Does the same as `add` for each example, but column by column."""
         index, text_index, texts = len(self.lines), len(self.texts.texts), examples.texts
         bounds, answers, system_ends = np.array(examples.bounds), layout.answers, layout.system_ends
         begins, last = bounds[:-1], bounds[1:] - 1
@@ -229,7 +232,7 @@ class _Summary:
         self.answer_content: Any = None
 
     def recent_text(self) -> str:
-        """The system prompts, and the last messages, of which no more are joined than a call is compared with."""
+        """The system prompts and the last messages, which together have about `_CONTEXT_CHARACTERS` characters."""
         recent, size = [], 0
         for content in reversed(self.contents):
             recent.append(str(content))

@@ -1,4 +1,4 @@
-"""Examples of a file, one by one or many at once, into batches of one size."""
+"""Collects the examples of a file, one by one or many at once, into batches of one size."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,13 +16,13 @@ class Batches:
         self._batch = Batch()
 
     def add(self, line: int, number: int, example: dict[str, Any]) -> Iterator[Batch]:
-        """Adds one example; the batch, if it is now full."""
+        """Adds one example; yields the batch if it is now full."""
         self._batch.add(line, number, example)
         if len(self._batch) == _BATCH_SIZE:
             yield self.flush()
 
     def extend(self, first_line: int, first_number: int, examples: ChatColumns) -> Iterator[Batch]:
-        """Adds consecutive examples on consecutive lines; the batches that are now full."""
+        """Adds consecutive examples on consecutive lines; yields the batches that are now full."""
         start = 0
         while start < len(examples):
             end = min(len(examples), start + _BATCH_SIZE - len(self._batch))
@@ -32,6 +32,6 @@ class Batches:
                 yield self.flush()
 
     def flush(self) -> Batch:
-        """The examples since the last batch, perhaps none; the next batch begins after them."""
+        """A batch of the examples since the last one, perhaps none; starts the next batch."""
         batch, self._batch = self._batch, Batch()
         return batch

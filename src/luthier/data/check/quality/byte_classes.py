@@ -1,4 +1,4 @@
-"""Classes of bytes in UTF-8 text, by which the checks of this package find the few texts that they must look at.
+"""Classes of bytes in UTF-8 text, by which the checks of this package select the few texts that they must search.
 
 One table for all of them, so that a batch is translated once. Bytes of multi-byte characters are 0x80 and above, so
 their classes and those of ASCII characters never meet.
@@ -15,7 +15,7 @@ FOREIGN_SCRIPTS = (
     ("Kana", 0x3040, 0x30FA),
     ("Hangul", 0xAC00, 0xD7AF),
 )
-_KANA_LEAD_BYTE = 0xE3  # of Chinese punctuation too
+_KANA_LEAD_BYTE = 0xE3  # Chinese punctuation begins with it, too
 _FOREIGN_LEAD_BYTES = frozenset(
     chr(code).encode()[0] for _, low, high in FOREIGN_SCRIPTS for code in range(low, high + 1)
 ) - {_KANA_LEAD_BYTE}

@@ -1,4 +1,4 @@
-"""Columns of texts, and where the messages of `ChatColumns` belong in them."""
+"""Columns of texts, and the mapping of `ChatColumns` to them."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,9 @@ Indices = npt.NDArray[np.intp]
 
 
 class TextRow(NamedTuple):
-    """One text of a column: its number there, the index of its example in the batch, and of its message there."""
+    """One text of a column: its index in the column, that of its example in the batch, and that of its message in the
+    example.
+    """
 
     number: int
     example: int
@@ -49,7 +51,7 @@ class TextColumn:
 
 
 class PreferencePair(NamedTuple):
-    """The answers as text, with the arguments of their calls; `context` is equal where all that precedes them is."""
+    """Both answers as text, with the names and arguments of their calls. `context`: a hash of everything before."""
 
     example: int
     context: int
@@ -58,9 +60,8 @@ class PreferencePair(NamedTuple):
 
 
 class AnswerColumn(TextColumn):
-    """Trained texts of assistants. `text_indices`: the index of each among all texts; `questions`: the text before.
-
-    `pairs`: of the preference examples, both answers.
+    """Trained texts of assistants: the index of each among all texts (`text_indices`), the user message before it
+    (`questions`). `pairs` has both answers of each preference example.
     """
 
     __slots__ = ("pairs", "questions", "text_indices")
@@ -78,11 +79,11 @@ class AnswerColumn(TextColumn):
 
     @property
     def preferred_examples(self) -> set[int]:
-        """The examples whose answer was preferred to another one: its tone, and whether it answers, are meant."""
+        """The examples whose answer was preferred to another: a preamble or a refusal in it is intended."""
         return {pair.example for pair in self.pairs}
 
     def among(self, text_indices: set[int]) -> list[int]:
-        """The indices of those answers that stand at `text_indices` among all texts."""
+        """The indices of the answers that are at `text_indices` among all texts."""
         if not text_indices:
             return []
         own = np.frombuffer(self.text_indices, np.int64)
@@ -95,9 +96,10 @@ class AnswerColumn(TextColumn):
 class MessageLayout:
     """Which messages of `ChatColumns` are questions, answers and system prompts.
 
-    Per message: the index of its `example` and its index there, `message`. Message indices: `answers`, the user message
-    before each in `questions` (-1: none), and per example the end of its system prompts, `system_ends`. The layout
-    `is_regular` if no text is empty and all system prompts come first.
+    `example` and `message` have, for each message, the index of its example and its index in the example. `answers` has
+    the indices of the assistant messages, `questions` that of the user message before each (-1: none), and
+    `system_ends`, for each example, the index after its system prompts. The layout `is_regular` if no text is empty and
+    all system prompts come first.
     """
 
     def __init__(self, examples: ChatColumns) -> None:

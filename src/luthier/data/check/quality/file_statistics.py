@@ -1,6 +1,6 @@
-"""What only the counts of a file show: common openings, uneven labels and functions, differing system prompts.
+"""Properties of a whole file: common openings, unevenly distributed labels and functions, differing system prompts.
 
-Every table is bounded; where a file has more distinct values than fit, they are not few, and there is no finding.
+Every table is bounded. A file with more distinct values than a table holds gets no finding.
 """
 
 import re
@@ -14,8 +14,8 @@ from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding, make_finding
 
 COMMON_SHARE = 0.5  # of the answers, for an opening to be reported
-MIN_ANSWERS = 20  # below it shares mean nothing
-IMBALANCE_RATIO = 10  # examples of the commonest label or function to those of the rarest
+MIN_ANSWERS = 20  # with fewer, percentages mean nothing
+IMBALANCE_RATIO = 10  # of the examples with the commonest label or function to those with the rarest
 _MAX_VALUES = 2000  # distinct values per table
 _KEY_LENGTH = 6  # characters by which openings are grouped
 _MAX_LABEL_LENGTH = 40  # characters
@@ -29,7 +29,7 @@ class OpeningCheck(QualityCheck):
     def __init__(self) -> None:
         self._total = 0
         self._counts: Counter[str] = Counter()
-        self._prefixes: dict[str, str] = {}  # by key, what all answers with that key begin with
+        self._prefixes: dict[str, str] = {}  # by key, the common beginning of all answers with that key
 
     def check(self, batch: Batch) -> Iterable[Finding]:
         texts = [text for text in batch.answers.texts if len(text) > _MAX_LABEL_LENGTH]
@@ -60,12 +60,12 @@ def _common_prefix(left: str, right: str) -> str:
 
 
 class SystemPromptCheck(QualityCheck):
-    """System prompts that are blank, repeated, or spelt differently where they mean the same."""
+    """System prompts that are blank, repeated in one example, missing from some, or spelt in different ways."""
 
     def __init__(self) -> None:
         self._with = self._without = 0
         self._first_line_without: int | None = None
-        self._variants: dict[str, tuple[str, int]] = {}  # prompt, or NUL and its letters: (prompt, line)
+        self._variants: dict[str, tuple[str, int]] = {}  # a prompt, or NUL and its letters → (prompt, line)
         self._finished: set[str] = set()  # prompts that need no further check
 
     def check(self, batch: Batch) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ class SystemPromptCheck(QualityCheck):
         yield from self._check_spelling(batch, example, prompts[0])
 
     def _check_spelling(self, batch: Batch, example: int, prompt: str) -> Iterator[Finding]:
-        """The same letters as an earlier prompt, and not the same characters."""
+        """Yields a finding if the prompt has the letters of an earlier one, but other characters between them."""
         if prompt in self._variants or len(self._variants) >= _MAX_VALUES:
             return
         letters = _NOT_LETTERS.sub("", prompt).casefold()

@@ -28,7 +28,7 @@ class JoinedTexts:
 
     @property
     def has_separators_inside(self) -> bool:
-        """Whether any text has the character `SEPARATOR` itself."""
+        """Whether any text contains `SEPARATOR` itself."""
         return len(self._zero_bytes) > len(self._texts)
 
     @cached_property
@@ -38,12 +38,12 @@ class JoinedTexts:
 
     @cached_property
     def all_classes(self) -> int:
-        """The classes that any byte has."""
+        """The classes of all bytes, combined by OR."""
         return int(np.bitwise_or.reduce(self.classes))
 
     @cached_property
     def code_points(self) -> npt.NDArray[np.uint32]:
-        """Every character of `text` as its code point."""
+        """uint32 [characters]: the code points of `text`."""
         return np.frombuffer(self.text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
     def matching(self, pattern: re.Pattern[str]) -> set[int]:
@@ -59,7 +59,7 @@ class JoinedTexts:
         return _indices(self._utf8_starts, positions)
 
     def of_at_most(self, utf8_bytes: int) -> set[int]:
-        """Indices of the texts with at most so many bytes in UTF-8."""
+        """Indices of the texts that have at most `utf8_bytes` bytes in UTF-8."""
         lengths = np.diff(self._utf8_starts, append=len(self.utf8)) - len(SEPARATOR)
         return set(np.flatnonzero(lengths <= utf8_bytes).tolist())
 

@@ -1,7 +1,7 @@
-"""Which of many texts contain one of many keywords, found in one pass over all of them.
+"""Finds, in one pass over many texts, those that contain one of many keywords.
 
-The keywords form one automaton (Aho and Corasick 1975), so their number costs nothing. They come in groups, one for
-each check that searches the same texts.
+The keywords form one automaton (Aho and Corasick 1975), so the time does not depend on their number. They come in
+groups, one for each check that searches the same texts.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from luthier.data.check.quality.joined_texts import JoinedTexts
 
 
 class KeywordAutomaton:
-    """Over groups of non-empty keywords; remembers the result for the last texts, because every group is queried."""
+    """An automaton over groups of non-empty keywords. It caches its last search, because every group is queried."""
 
     def __init__(self, *groups: Iterable[str]) -> None:
         words: dict[bytes, set[int]] = {}

@@ -1,7 +1,7 @@
-"""Keywords without which the costly patterns of this package cannot match, all searched in one pass.
+"""Keywords without which the costly patterns of this package cannot match. One pass searches for all of them.
 
-Whoever adds a word to such a pattern adds it here as well, in every case that the pattern allows. A part of a long
-word is enough; parts that several words share must not be so short that they are common.
+A word that is added to such a pattern must be added here, too, in every case that the pattern allows. A part of a long
+word is enough; a part that several words share must not be so short that it is common.
 """
 
 from functools import cache
@@ -23,10 +23,10 @@ _SECRETS = (
     "assw|ASSW|assp|ASSP|pwd|PWD|Pwd|密码|口令|api_|api-|api |apik|apiK|API_|API-|API |APIK|APIk|Api|"
     "ecre|ECRE|ss_t|ss-t|ss t|sst|ssT|SS_T|SS-T|SS T"
 )
-# Traces of wrong encodings (`language_script`).
+# Traces of text decoded with the wrong encoding (`language_script`).
 _GARBLED = "\ufffd|ï¿½|锟斤拷|烫烫烫|屯屯屯|Ã|â€|Â|ä¸|" + "|".join(f"å{chr(code)}" for code in range(0x80, 0xC0))
 
-# Escapes that were not decoded (`damaged_text`): of Excel, JSON and Python, HTML, URLs, quoted-printable mail.
+# Escape sequences that were not decoded (`damaged_text`): of Excel, JSON, Python, HTML, URLs, quoted-printable mail.
 ENTITIES = (
     "nbsp|amp|quot|lt|gt|apos|hellip|mdash|ndash|lsquo|rsquo|ldquo|rdquo|middot|bull|copy|times|deg|euro|laquo|raquo|"
     "eacute|egrave|agrave|ccedil|auml|ouml|uuml|szlig|ntilde"
@@ -39,12 +39,12 @@ _ESCAPES += (
     *(f"%{lead.lower()}%" for lead in _LEADS),
 )
 
-# Calls and reasoning as a template writes them, invisible characters (`written_marks`).
+# The markers of calls and reasoning in a chat template, and invisible characters (`written_marks`).
 _CALLS = ("_call>", "<function=", "[TOOL_CALLS]", "<|tool_call", "<|python_tag")
 _REASONING = ("think>",)
 _INVISIBLE = "\u202d\u202e\u2060\ufeff\u200b"
-# Control characters, and what is left of a command of LaTeX whose backslash and first letter became one
-# (`damaged_text`); tabs, line feeds and carriage returns alone are usual.
+# Control characters, and the rest of a LaTeX command whose backslash and first letter were read as an escape
+# (`damaged_text`). Tabs, line feeds and carriage returns by themselves are normal.
 _CONTROLS = (
     *(chr(code) for code in range(1, 0x80) if not chr(code).isprintable() and chr(code) not in "\t\n\r"),
     *("\times", "\theta", "\text", "\tau", "\tanh", "\rho", "\right", "\rangle", "\rm{"),

@@ -1,7 +1,7 @@
 """Languages by their scripts: answers in another language than the question, stray letters, garbled text.
 
-Only scripts are distinguished (Han, Latin, and six groups of others), which needs no model and is never uncertain;
-English and French count as one. A file in which differing languages are the rule (translations) has no such finding.
+Only scripts are distinguished (Han, Latin, and six groups of others), which needs no model and leaves no doubt; English
+and French count as one. A file in which question and answer usually differ (translations) gets no such finding.
 """
 
 import re
@@ -19,8 +19,8 @@ from luthier.data.check.quality.misread_text import misread_text
 from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 
-_MAX_PENDING = 200  # findings that wait for the end of the file, where their share is known
-_MAX_SHARE = 0.2  # of the answers; above it differing languages are the rule
+_MAX_PENDING = 200  # findings kept until the end of the file, when their share is known
+_MAX_SHARE = 0.2  # of the answers; above it, different languages are the rule
 
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[A-Za-z]+")
@@ -57,7 +57,7 @@ class LanguageCheck(QualityCheck):
                     self._pending.append(batch.finding("answer_language", row.example, row.message, value=row.text))
 
     def _odd_characters(self, batch: Batch) -> Iterator[Finding]:
-        """Scans all characters at once; few texts have letters of a third script or traces of a wrong encoding."""
+        """Findings on stray letters and garbled text. Few texts have either, so all texts are first scanned at once."""
         joined = batch.joined
         odd = keywords().texts_with(joined, GARBLED) | _texts_in_foreign_scripts(joined)
         for row in batch.answers.rows(batch.answers.among(odd)):
@@ -77,7 +77,10 @@ class LanguageCheck(QualityCheck):
 
 
 def _texts_in_foreign_scripts(joined: JoinedTexts) -> set[int]:
-    """The texts that may have letters of a third script: each has lead bytes of its own, kana two bytes."""
+    """Indices of the texts that may have letters of a third script.
+
+    Each of these scripts has its own lead bytes in UTF-8, except kana, which is recognised by two bytes.
+    """
     indices = set[int]()
     if joined.all_classes & FOREIGN_LEAD:
         indices |= joined.at_utf8(np.flatnonzero(joined.classes & FOREIGN_LEAD))

@@ -1,8 +1,8 @@
-"""Examples that say the same twice: near duplicates, conflicting answers, and validation data in the training file.
+"""Examples that repeat another: near duplicates, conflicting answers, and validation data in the training file.
 
-Two examples are compared by their questions *and* their calls: "查一下茅台的股价" and "查一下平安的股价" are two
-lessons, not one. Keeps about 80 bytes per example, never its text, of the first `MAX_EXAMPLES` examples; a finding says
-so where a file has more. Exact duplicates are found by `exact_duplicates`.
+Two examples are compared by their questions *and* their calls: "查一下茅台的股价" and "查一下平安的股价" teach two
+different calls. Keeps about 80 bytes per example, never its text, for the first `MAX_EXAMPLES` examples; a finding says
+so if a file has more. Exact duplicates are found by `exact_duplicates`.
 """
 
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ from luthier.data.jsonl.sequence_hashes import text_hashes
 MAX_EXAMPLES = 1_000_000
 MIN_SIMILARITY = 0.85  # of the trigrams of two questions; estimated to within 0.05
 SHORT_ANSWER = 40  # characters; a longer answer has more than one good wording
-MIN_ALIKE, MOST = 10, 0.6  # if more examples, and more of them, are near duplicates, that is one finding
-_OPENING = 16  # characters of the answer that near duplicates share
+MIN_ALIKE, MOST = 10, 0.6  # more near duplicates than this number and this share of a file make one finding
+_OPENING = 16  # characters at the start of the answer, which near duplicates share
 
 _CHUNK = 65_536  # pairs per comparison, which bounds the temporary memory
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -72,7 +72,7 @@ class NearDuplicateCheck(QualityCheck):
 
     def check(self, batch: Batch) -> tuple[()]:
         if self._examples < MAX_EXAMPLES and len(batch):
-            if not self._filled:  # virtual memory for all; pages that are not written take no RAM
+            if not self._filled:  # virtual memory for all rows; pages that are never written take no RAM
                 self._rows = np.empty(MAX_EXAMPLES + len(batch), _Row)
             if self._shared is None:
                 self._shared = SharedText(batch.user_texts)
@@ -99,7 +99,7 @@ class NearDuplicateCheck(QualityCheck):
 
 
 def fingerprints(batch: Batch, shared: SharedText) -> Rows:
-    """One row per example, by which it can be compared with others, but for the text that most of them share."""
+    """One row per example, for comparison with others; `shared` text, which most examples have, is left out."""
     rows = np.empty(len(batch), _Row)
     rows["line"], rows["number"] = batch.lines, batch.example_numbers
     calls = np.fromiter(map(bool, batch.called_functions), dtype=np.bool_, count=len(batch))
@@ -115,7 +115,7 @@ def fingerprints(batch: Batch, shared: SharedText) -> Rows:
 
 
 def related(rows: Rows) -> Pairs:
-    """Pairs that must not be on two sides of a split: one question, or nearly one example, in whatever setting."""
+    """Pairs that a split must keep together: equal questions and near duplicates, whatever their system prompts."""
     firsts, laters = pairs_with_first(rows["context"])
     has_question = rows["has_question"][laters]
     near_firsts, near_laters = similar_pairs(rows)
@@ -123,7 +123,7 @@ def related(rows: Rows) -> Pairs:
 
 
 def similar_pairs(rows: Rows) -> Pairs:
-    """Pairs with equal keys, different contexts and similar sketches; the first of each pair stands earlier."""
+    """Pairs with equal keys, different contexts and similar sketches; the first of each pair is earlier in the file."""
     lefts, rights = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     for band in range(BANDS):
         duplicates = DuplicateKeys(rows["key"] ^ (rows["bands"][:, band].astype(np.uint64) * _MULTIPLIER))
@@ -140,7 +140,7 @@ def similar_pairs(rows: Rows) -> Pairs:
 
 
 def _conflicts(rows: Rows) -> Iterator[Finding]:
-    """The same context in the same setting, and another answer."""
+    """Findings on examples with the context and setting of an earlier one, but another answer."""
     firsts, laters = pairs_with_first(rows["context"] ^ (rows["setting"] * _MULTIPLIER))
     differ = (rows["answer"][firsts] != rows["answer"][laters]) & rows["has_question"][laters]
     for first, later in zip(firsts[differ], laters[differ], strict=True):

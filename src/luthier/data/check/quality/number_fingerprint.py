@@ -1,4 +1,4 @@
-"""The numbers in a text as one hash: equal where the same numbers stand in the same order."""
+"""The numbers in a text as one hash, equal for texts with the same numbers in the same order."""
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ def number_fingerprints(texts: list[str]) -> npt.NDArray[np.uint64]:
 
 def _is_digit(code_points: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     digits = (code_points - np.uint32(ord("0"))) < 10
-    # There are no digits among Han characters and kana either.
+    # Han characters and kana include no digits, either.
     rare = np.flatnonzero((code_points >= _FIRST_NON_ASCII_DIGIT) & ((code_points - np.uint32(0x3000)) >= 0x7000))
     if rare.size:
         rare_points = code_points[rare]

@@ -1,13 +1,13 @@
 """Preambles: words with which a chat model accepts a request before it answers (好的！ / Sure, here is … / 您好！).
 
 A teacher model writes them by habit, and a model that is trained on them learns them first. They are stripped only
-where they are empty: an interjection, closed by punctuation, before an answer that stands alone. "好的基金经理…",
-"可以。根据规定…", "是的，…" and "当然，任何投资都有风险" carry meaning and stay.
+where they are empty: an interjection, closed by punctuation, before an answer that is complete without it.
+"好的基金经理…", "可以。根据规定…", "是的，…" and "当然，任何投资都有风险" carry meaning and stay.
 """
 
 import re
 
-# Accepting a request; with a comma too ("好的，…", "Sure, …").
+# Words that accept a request, also with a comma ("好的，…", "Sure, …").
 _ACCEPTS = re.compile(
     r"(?:好的[呢呀吧]?|好[呀啊嘞滴哒]|(?:当然)?没有?问题|收到|明白了?|了解了?|遵命)[！!。，,：:~～\s]+"
     r"|(?:好问题|问得好|(?:您|你)(?:问|提)得很好|(?:您|你)?(?:这|提)[^，。！\n]{0,6}(?:好|棒|重要|有趣|有意义|不错)的问题)[！!。，,]\s*"
@@ -42,7 +42,7 @@ _ANNOUNCES = re.compile(
     r"[^.!?:\n]{0,80}[.!:\n]+\s*",
     re.IGNORECASE,
 )
-# A fast filter for many texts: what the patterns above may begin with.
+# A fast filter for many texts: how matches of the patterns above may begin.
 _HAN_OPENINGS = frozenset("好没当收明了遵您你问提这很非十高乐荣感作可")
 _OPENINGS = (
     "sur", "ok", "alr", "all", "got", "und", "no ", "hap", "gla", "my ", "i ", "i'", "i’", "tha", "what", "gr", "goo",
@@ -74,7 +74,7 @@ _REQUESTS = re.compile(
     r"|\b(?:can|could|would|will) you\b",
     re.IGNORECASE,
 )
-_GREETING = re.compile(  # and no more than a few words: a question that begins so is a question
+_GREETING = re.compile(  # with at most a few more words: a longer text that begins like this is a question
     r"(?:您好|你好|嗨|早上好|下午好|晚上好)\W*$"
     r"|(?:hello|hi|hey|good (?:morning|afternoon|evening))\b[\w ,]{0,20}\W*$",
     re.IGNORECASE,
@@ -98,13 +98,13 @@ def _may_start(text: str) -> bool:
 
 
 def strip_preamble(text: str, question: str | None = None) -> str | None:
-    """`text` without its preamble; None without one, or if the rest does not stand alone.
+    """`text` without its preamble; None if it has none, or if the rest is not complete without it.
 
     `question`: the message that the text answers. After a yes-or-no question, words of agreement are the answer
     ("当然可以！" to "能提前赎回吗？") and stay; after a greeting, a greeting stays.
     """
     start = len(text) - len(text.lstrip())
-    if _phrase_end(text, start, is_yes_or_no=False) is None:  # whatever the question: most texts that come here
+    if _phrase_end(text, start, is_yes_or_no=False) is None:  # most texts end here, whatever the question
         return None
     is_yes_or_no = question is not None and bool(_ASKS_WHETHER.search(question)) and not _REQUESTS.search(question)
     if question is not None and _GREETING.match(question.strip()):
@@ -120,7 +120,7 @@ def strip_preamble(text: str, question: str | None = None) -> str | None:
 
 
 def _preamble_end(text: str, start: int, is_yes_or_no: bool) -> int | None:
-    """Where the preamble that begins at `start` ends; None without one."""
+    """The offset after the preamble that begins at `start`; None if there is none."""
     position = start
     while (end := _phrase_end(text, position, is_yes_or_no)) is not None:
         position = end
@@ -134,7 +134,7 @@ def _preamble_end(text: str, start: int, is_yes_or_no: bool) -> int | None:
 
 
 def _phrase_end(text: str, start: int, is_yes_or_no: bool) -> int | None:
-    """The end of one empty phrase that begins at `start`."""
+    """The offset after one empty phrase that begins at `start`; None if there is none."""
     if match := _GREETS.match(text, start):
         return match.end()
     if match := _ACCEPTS.match(text, start):

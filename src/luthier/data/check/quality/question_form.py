@@ -1,9 +1,9 @@
 """Labels that the form of a question gives away: where every bare command is rejected, a model learns to reject bare
 commands.
 
-A label is the name of the called function, or a short answer of a classification. The form is what can be seen
-without understanding: a question, a command with or without a polite opening, the first word, the length. First words
-that carry a meaning, such as verbs, do not count: that "translate" leads to a translation is the task.
+A label is the name of the called function, or the short answer of a classification. The form is what is visible
+without understanding the text: a question, a command with or without a polite opening, the first word, the length.
+First words that carry meaning, such as verbs, do not count: that "translate" leads to a translation is the task.
 """
 
 import re
@@ -18,9 +18,9 @@ from luthier.data.findings import Finding, make_finding
 _MAX_EXAMPLES = 20_000
 _MAX_LABELS = 50
 _MAX_LABEL_LENGTH = 40  # characters
-_MIN_SUPPORT = 8  # examples of the label with the form, and examples without it
+_MIN_SUPPORT = 8  # examples of the label with the form, and examples without the form
 _MIN_PRECISION, _MIN_RECALL = 0.9, 0.8
-_MIN_GAP = 1.5  # of the lengths of long questions to those of short ones
+_MIN_GAP = 1.5  # the ratio of the lengths of long questions to those of short ones
 _ASKING = frozenset(
     """
     what who whom whose where when why which how is are am was were do does did can could would will shall should may
@@ -39,14 +39,14 @@ _QUESTION_END = re.compile(r"[?？]\W*$|[吗呢么][。.!！\s]*$")
 
 
 class QuestionForm(NamedTuple):
-    """`kind`: question, indirect (with a polite or personal opening) or bare; `word`: the first, if it is of form."""
+    """`kind`: question, indirect (with a polite or personal opening) or bare; `word`: as `_first_word` returns it."""
 
     kind: str
     word: str
 
 
 class QuestionFormCheck(QualityCheck):
-    """Counts how labels and forms go together; one finding for each label that a form gives away."""
+    """Counts which labels occur with which forms; one finding for each label that a form gives away."""
 
     def __init__(self) -> None:
         self._labels: list[str] = []
@@ -78,7 +78,7 @@ class QuestionFormCheck(QualityCheck):
                 yield finding
 
     def _findings(self, label: str) -> Iterator[Finding]:
-        """The forms that give the label away, the plainest first."""
+        """A finding for each form that gives the label away, the most obvious form first."""
         for kind in ("bare", "question", "indirect"):
             yield from self._finding(label, [form.kind == kind for form in self._forms], kind)
         words = Counter(form.word for form, other in zip(self._forms, self._labels, strict=True) if other == label)
@@ -116,7 +116,7 @@ def form_of(question: str) -> QuestionForm:
 
 
 def _first_word(text: str) -> str:
-    """The first word, if it is of form; "" for any other."""
+    """The first word if it is a question word or a polite or personal opening; "" for any other."""
     match = _WORD.match(text)
     if match:
         word = match.group().replace("’", "'")

@@ -5,7 +5,7 @@ Whether a refusal is intended is for a person to decide.
 
 import re
 
-# Every word of these patterns is in `keywords`, too: a text without any of those is not searched.
+# Every match of these patterns contains one of `keywords`: other texts are not searched.
 _OPENING_LENGTH = 200  # characters; a refusal that comes later is part of an answer
 
 _CANNOT = r"(?:can(?:no|['’])t|cannot|am unable|am not able|won['’]t)"

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-MIN_CHARACTERS = 400  # of an answer, and of what it repeats; shorter repetition may be emphasis
+MIN_CHARACTERS = 400  # of an answer, and of its repetitive part; a shorter repetition may be emphasis
 _MIN_TIMES = 8
 _MIN_SHARE = 0.5  # of the answer
-_PROBE = 24  # characters at the end, which occur again where the repetition goes on
+_PROBE = 24  # characters at the end, whose previous occurrence shows the period of the repetition
 
 
 class Repetition(NamedTuple):
@@ -16,13 +16,13 @@ class Repetition(NamedTuple):
 
 
 def endless_repetition(text: str) -> Repetition | None:
-    """The words that a text goes on repeating, up to its end or nearly; None for any other text.
+    """The words that a text repeats up to its end, or nearly; None for any other text.
 
-    Lines of a table and the like, which hold no letters, are no words.
+    A repeated part without letters, such as the rules of a table, does not count.
     """
     if len(text) < MIN_CHARACTERS:
         return None
-    for end in (len(text), len(text) - len(text) // 10):  # the last words may be another text
+    for end in (len(text), len(text) - len(text) // 10):  # other words may follow the repetition
         period = end - _PROBE - text.rfind(text[end - _PROBE : end], 0, end - 1)
         if not 0 < period <= end // _MIN_TIMES:
             continue

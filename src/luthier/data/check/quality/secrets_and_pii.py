@@ -1,7 +1,7 @@
-"""Secrets and personal data, which a model would memorise and repeat to anybody.
+"""Secrets and personal data, which a model would memorise and could repeat to anybody.
 
-Only matches that verify themselves are reported: keys of known formats, numbers with correct check digits. Findings
-show them masked. Every text is searched, whatever its role.
+Only matches that can be verified are reported: keys of known formats, numbers with correct check digits. Findings show
+them masked. Every text is searched, whatever its role.
 """
 
 import re
@@ -56,7 +56,7 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 class SecretCheck(QualityCheck):
-    """At most one finding of each code per message. Addresses in mail heads are counted, and make one note."""
+    """At most one finding of each code per text. Addresses in e-mail headers make one note on the whole file."""
 
     def __init__(self) -> None:
         self._heads: set[int] = set()  # numbers of examples
@@ -77,7 +77,7 @@ class SecretCheck(QualityCheck):
                     break
 
     def _without_mail_heads(self, batch: Batch, row: TextRow) -> str:
-        """The text without the lines of mail heads that hold an address, whose example is noted."""
+        """The text without e-mail header lines that contain an address; counts the example in the note on headers."""
         if "@" not in row.text:
             return row.text
 
@@ -110,7 +110,7 @@ def _texts_with_numbers(joined: JoinedTexts) -> set[int]:
 
 
 def secrets_in(text: str) -> Matches:
-    """Keys of known formats, private keys, and passwords in plain text."""
+    """(kind, masked text) of keys of known formats, private keys, and passwords in plain text."""
     for match in _KEYS.finditer(text):
         if not _PLACEHOLDER.search(match.group()):
             yield "key", _masked(match.group(), 8, 0)
@@ -122,7 +122,9 @@ def secrets_in(text: str) -> Matches:
 
 
 def personal_data_in(text: str) -> Matches:
-    """Personal e-mail addresses, telephone, identity card, bank card and social security numbers, IBANs."""
+    """(kind, masked text) of personal e-mail addresses, of telephone, identity card, bank card and social security
+    numbers, and of IBANs.
+    """
     if not _DIGITS_OR_AT.search(text):
         return
     if "@" in text:
@@ -157,7 +159,7 @@ def _number_kind(written: str) -> str | None:
 
 
 def _is_identity_card(digits: str) -> bool:
-    """Of the People's Republic of China: GB 11643-1999, ISO 7064 MOD 11-2."""
+    """Whether it is an identity card number of the People's Republic of China (GB 11643-1999, ISO 7064 MOD 11-2)."""
     if not digits[:17].isdigit() or not 11 <= int(digits[:2]) <= 65:
         return False
     try:
@@ -185,7 +187,7 @@ def _is_iban(text: str) -> bool:
 
 
 def _is_placeholder_number(digits: str) -> bool:
-    """Whether it is a number that people write as an example."""
+    """Whether it is a number that people write as a placeholder."""
     return len(set(digits)) <= 3 or "12345678" in digits or digits in ("13800138000", "4111111111111111")
 
 

@@ -1,6 +1,6 @@
-"""What most examples of a file share, such as an instruction before each text: it says nothing about their likeness.
+"""Text that many examples of a file share, such as an instruction before each text: it says nothing about similarity.
 
-Learned once, from the first examples, and then removed from every text alike.
+It is learned once, from the first examples, and then removed from every text.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
 
-MIN_EXAMPLES = 20  # from fewer, what they share cannot be told from what makes them alike
+MIN_EXAMPLES = 20  # with fewer, shared text cannot be told from similar content
 _MIN_SHARE = 0.3  # of the examples
 _MIN_LENGTH = 4  # characters of a sentence that is removed
 _MAX_SENTENCES = 50
@@ -16,7 +16,7 @@ _SENTENCE = re.compile(r"[^\n.!?:。！？：；;]+[\n.!?:。！？：；;\s]*")
 
 
 class SharedText:
-    """Sentences, and a beginning and an end, that most of the texts have."""
+    """The sentences that many of the texts contain, and the prefix and suffix that all of them have."""
 
     def __init__(self, texts: Sequence[str] = ()) -> None:
         self._sentences: list[str] = []
@@ -36,7 +36,7 @@ class SharedText:
         self._suffix = _whole_words(_common_prefix([text[len(self._prefix) :][::-1] for text in rest]))[::-1]
 
     def remove_from(self, texts: list[str]) -> list[str]:
-        """The texts without it; a text that has nothing else stays as it is."""
+        """The texts without the shared text; a text that consists of nothing else stays as it is."""
         if not (self._sentences or self._prefix or self._suffix):
             return texts
         return [self._remainder(text) or text for text in texts]
@@ -52,7 +52,7 @@ class SharedText:
 
 
 def _whole_words(text: str) -> str:
-    """Without a Latin word that is cut at the end."""
+    """`text` without the Latin word that is cut at its end, if there is one."""
     return re.sub(r"[A-Za-z0-9]+$", "", text)
 
 

@@ -16,7 +16,7 @@ from luthier.data.check.quality.joined_texts import SEPARATOR
 
 BINS = 32
 BANDS = 4  # each combines two minima, each over a part of the bins
-_HEAD, _TAIL = 400, 200  # characters of a long text that count
+_HEAD, _TAIL = 400, 200  # characters at the start and the end of a long text that are compared
 _EMPTY = np.uint32(0xFFFFFFFF)
 _TEXT_END = 1
 
@@ -31,13 +31,13 @@ def trigrams(text: str) -> frozenset[str]:
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    """Common elements by all elements, 0 to 1; 1 for two empty sets."""
+    """The number of common elements divided by that of all elements, 0 to 1; 1 for two empty sets."""
     common = len(left & right)
     return common / (len(left) + len(right) - common) if left or right else 1.0
 
 
 def minhash(texts: list[str]) -> tuple[Sketches, Bands]:
-    """The sketch and the bands of each text. With fewer than three letters or digits all bins are empty (0)."""
+    """The sketch and the bands of each text. A text with fewer than three letters or digits has only empty bins (0)."""
     cut = [text if len(text) <= _HEAD + _TAIL else text[:_HEAD] + text[-_TAIL:] for text in texts]
     joined = SEPARATOR.join(cut) + SEPARATOR
     if joined.count(SEPARATOR) != len(cut):  # a separator inside a text does not count
@@ -59,7 +59,7 @@ def minhash(texts: list[str]) -> tuple[Sketches, Bands]:
 
 
 def estimated_jaccard(left: Sketches, right: Sketches) -> npt.NDArray[np.float64]:
-    """Row by row; 0 where both are empty."""
+    """float64 [texts]: the estimated similarity of each row of `left` with that of `right`; 0 if both are empty."""
     filled = (left | right) != 0
     similarity: npt.NDArray[np.float64] = ((left == right) & filled).sum(axis=1) / np.maximum(filled.sum(axis=1), 1)
     return similarity
@@ -82,7 +82,7 @@ def _bands(table: npt.NDArray[np.uint32]) -> Bands:
 
 
 def _folded(text: str) -> npt.NDArray[np.uint32]:
-    """The characters that count, folded, and `_TEXT_END` after each text."""
+    """The folded code points of letters and digits, with `_TEXT_END` after each text."""
     if text.isascii():
         table, ignored = _ascii_folding()
         return np.frombuffer(text.encode().translate(table, ignored), dtype=np.uint8).astype(np.uint32)
@@ -95,7 +95,7 @@ def _folded(text: str) -> npt.NDArray[np.uint32]:
 
 @cache
 def _folding() -> npt.NDArray[np.uint32]:
-    """For each character of the basic plane the folded one; 0 for spaces and punctuation."""
+    """The folded code point of each character of the basic plane; 0 for spaces and punctuation."""
     table = np.zeros(0x10000, dtype=np.uint32)
     for code in range(1, 0x10000):
         folded = unicodedata.normalize("NFKC", chr(code)).casefold()[:1]

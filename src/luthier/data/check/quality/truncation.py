@@ -1,6 +1,6 @@
-"""Answers that stop in the middle of a sentence, as a generator leaves them at its token limit.
+"""Answers that stop in the middle of a sentence, because their generator reached its token limit.
 
-In doubt an answer counts as complete: labels, headlines, lists, code and tables need no full stop.
+In case of doubt an answer counts as complete: labels, headlines, lists, code and tables need no full stop.
 """
 
 import json
@@ -9,11 +9,11 @@ import unicodedata
 
 _SENTENCE_ENDS = ".!?。！？…;；"
 COMPLETE_ENDINGS = frozenset(_SENTENCE_ENDS + "\"'”’」』】》)）]}>*_`~|^$%℃°—-–:：/\\@#&=+")
-# What a list entry may consist of that has nothing but its mark: a bullet, or a number and one of these.
+# The marks of a list entry without text: a bullet, or a number followed by one of `_NUMBER_ENDS`.
 _BULLETS, _NUMBER_ENDS = "-*+•", ".)、）"
 _ITEM_ENDINGS = frozenset(digit + end for digit in "0123456789" for end in _NUMBER_ENDS)
 _CLOSED_ENDINGS = COMPLETE_ENDINGS.difference(_BULLETS)
-_EMOJI_ENDINGS = "\ufe0f\u20e3"  # the variation selector of emoji, the frame of a key
+_EMOJI_ENDINGS = "\ufe0f\u20e3"  # the variation selector of emoji, and the combining keycap
 _OPEN_ENDING = re.compile(
     r"(?:[，,、（(《“「『【]|(?:以及|或者|而且|并且|因为|所以|但是|但|例如|比如|包括|如|的|和|与|或|在|及)"
     r"|\b(?:and|or|but|the|an?|of|to|with|for|in|on|by|from|is|are|was|that|which|because|such as|including))$",
@@ -26,7 +26,7 @@ _SENTENCE_END = re.compile(r"[.!?。！？](?:\s|$|[\"”’)）\u4e00-\u9fff])"
 
 
 def may_be_cut_off(texts: list[str]) -> list[int]:
-    """Indices of the texts (none of them empty) at which `is_cut_off` must look, code fences aside."""
+    """Indices of the texts (none of them empty) that `is_cut_off` must check, code fences aside."""
     return [
         index
         for index, text in enumerate(texts)
@@ -54,12 +54,12 @@ def is_cut_off(text: str) -> bool:
 
 
 def _is_emoji(character: str) -> bool:
-    """Whether it is an emoji or the end of one, with which a message may well end; other symbols count too."""
+    """Whether it is a symbol such as an emoji, or the end of an emoji, with which a message may well end."""
     return unicodedata.category(character) in ("So", "Sk") or character in _EMOJI_ENDINGS
 
 
 def _is_long(line: str) -> bool:
-    """Longer than a label or a signature."""
+    """Whether a line is longer than a label or a signature."""
     return len(_HAN.findall(line)) + 2 * len(_WORDS.findall(line)) >= 14
 
 

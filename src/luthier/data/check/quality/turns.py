@@ -1,7 +1,7 @@
-"""Turns as nobody takes them when a model is served: preambles in questions, two answers in a row, nobody who asks.
+"""Turns that do not occur when a model is served: questions with a preamble, two answers in a row, no question.
 
-A question that a generator wrote begins with its acceptance of the task (好的，这里有一个关于股票的问题：…). After the
-first of two answers, a served model stops.
+A question written by a generator may begin with its acceptance of the task (好的，这里有一个关于股票的问题：…). After
+the first of two answers, a served model stops.
 """
 
 import re
@@ -74,7 +74,7 @@ class TurnCheck(QualityCheck):
 
 
 def _repeated_answers(batch: Batch) -> Iterator[Finding]:
-    """Messages right after a trained answer of the same example that are answers or calls themselves."""
+    """Findings on answers or calls right after a trained answer of the same example."""
     answers = places = _places(batch.answers.examples, batch.answers.messages)
     if batch.calls:
         calls = _places([call.example for call in batch.calls], [call.message for call in batch.calls])
@@ -92,7 +92,7 @@ def _places(examples: Sequence[int], messages: Sequence[int]) -> npt.NDArray[np.
 
 
 def _preamble_end(text: str) -> int:
-    """Where the words before the question end; 0 without any, or if nothing follows."""
+    """The offset after the words before the question; 0 if there are none, or if nothing follows."""
     match = _PREAMBLE.match(text)
     if not match or not text[match.end() :].strip():
         return 0

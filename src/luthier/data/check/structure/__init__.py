@@ -25,9 +25,9 @@ _MISFIT_KEYS = {"columns", "row", "row_line"}
 
 
 def check_example(example: dict[str, Any], method: str = "supervised") -> Findings:
-    """The structural faults of one parsed example; the findings name messages but no line.
+    """The structural faults of one parsed example; the findings have message indices but no line.
 
-    `method`: the one that it is for, where that is not clear from its keys.
+    `method`: the training method, which the keys of an example do not always show.
     """
     kind = kind_of(example)
     if method == "reinforcement" and kind == "chat":
@@ -48,7 +48,7 @@ def check_example(example: dict[str, Any], method: str = "supervised") -> Findin
 
 
 def is_misfit(example: dict[str, Any]) -> bool:
-    """Whether it is a row of a table that does not fit its header, as the converters write it."""
+    """Whether it is a table row that does not match its header, in the form that `convert` writes."""
     return example.keys() == _MISFIT_KEYS
 
 
@@ -62,7 +62,7 @@ def check_message(message: Any) -> Findings:
 
 
 def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
-    """Of an example, without copies of what its messages hold."""
+    """Findings on keys that are not `allowed`, except copies of a message's text."""
     for key, member in value.items():
         if key not in allowed and not _is_copy(member, value.get("messages")):
             meaning = meaning_of(key, member)
@@ -71,7 +71,7 @@ def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
 
 
 def _is_copy(member: Any, conversation: Any) -> bool:
-    """Whether it is the whole text of a member of a message, so that nothing is lost without it."""
+    """Whether it is the whole text of some message, so that nothing is lost without it."""
     return (
         isinstance(member, str)
         and len(member) > 1

@@ -1,4 +1,4 @@
-"""Checks of one message: its keys, role, content and weight. Calls are checked in `tool_calls`."""
+"""Checks of a single message: its keys, role, content and weight. Calls are checked in `tool_calls`."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,10 +22,10 @@ MEANING_CODES: dict[Meaning, str] = {
     "system": "system_key",
     "arguments": "meaningful_key",
 }
-_ANSWER_KEYS = ("function_call", "tool_calls", "reasoning_content")  # of assistant messages alone
+_ANSWER_KEYS = ("function_call", "tool_calls", "reasoning_content")  # only in assistant messages
 _TEXT_KEYS = ("name", "tool_call_id", "refusal", "reasoning_content")
 _MEDIA_WORDS = ("image", "audio", "video", "file", "media")
-_TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of parts that hold text and nothing else
+_TEXT_PARTS = ("input_text", "output_text", "refusal")  # types of content parts that contain only text
 CALL_PARTS, REASONING_PARTS = frozenset(("tool_use", "tool_result")), frozenset(("thinking",))  # of Anthropic's API
 
 
@@ -55,7 +55,7 @@ def role(message: dict[str, Any]) -> Findings:
 
 @message_check
 def content(message: dict[str, Any]) -> Findings:
-    """An assistant message with a call needs no content. A `refusal` does not replace it: it is not rendered."""
+    """An assistant message with a call needs no content. A `refusal` cannot replace it, because it is not rendered."""
     value = message.get("content")
     calls = message.get("function_call") is not None or bool(message.get("tool_calls"))
     if isinstance(message.get("audio"), dict) and message["audio"]:
@@ -75,7 +75,7 @@ def content(message: dict[str, Any]) -> Findings:
 
 
 def _content_fault(value: Any) -> Finding:
-    """Of content that is no text: parts of other types are named."""
+    """The finding on content that is not text, with the types of its parts."""
     parts = value if isinstance(value, list) else [value]
     types = [str(part["type"]) for part in parts if isinstance(part, dict) and part.get("type", "text") != "text"]
     if not types:
@@ -92,7 +92,7 @@ def _content_fault(value: Any) -> Finding:
 
 
 def _is_text(value: Any) -> bool:
-    """A string, or a list of text parts."""
+    """Whether it is a string or a list of text parts."""
     if not isinstance(value, list):
         return isinstance(value, str)
     parts = (part for part in value if isinstance(part, dict) and part.get("type") == "text")

@@ -15,7 +15,7 @@ from luthier.data.jsonl.reader import parse_json
 from luthier.types.sized_cache import sized_cache
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # as the API defines it
-_MAX_DEFINITIONS = 128  # of a request
+_MAX_DEFINITIONS = 128  # in one request, as the API limits it
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
 
 
@@ -43,7 +43,7 @@ def call_form(message: dict[str, Any]) -> Findings:
 
 
 def _check_arguments(path: str, arguments: Any) -> Findings:
-    """On the wire arguments are a string, although most chat templates need the object that it encodes."""
+    """Arguments are JSON in a string, as in the API, although most chat templates need the object that it encodes."""
     if not isinstance(arguments, str):
         yield make_finding("arguments_not_json", key=path, value=arguments)
         return
@@ -81,7 +81,7 @@ def definitions(example: dict[str, Any], conversation: Conversation) -> Findings
 
 @example_check(in_preference_input=True, in_preference_output=True)
 def undefined_functions(example: dict[str, Any], conversation: Conversation) -> Findings:
-    """Without definitions every name is allowed: so a model learns to call functions that it is not sent."""
+    """Without definitions every name is allowed: such examples teach calls of functions that requests do not define."""
     names = _definitions_of(example).parameters
     if not names:
         return
@@ -96,7 +96,7 @@ def undefined_functions(example: dict[str, Any], conversation: Conversation) -> 
 
 @example_check(in_preference_input=True, in_preference_output=True)
 def argument_schemas(example: dict[str, Any], conversation: Conversation) -> Findings:
-    """Arguments that are objects, against the parameters that the example defines for their function."""
+    """Validates arguments that are objects against the parameters that the example defines for their function."""
     parameters = _definitions_of(example).parameters
     if not parameters:
         return
@@ -170,7 +170,7 @@ def _schema_findings(schema: dict[str, Any], arguments: dict[str, Any], path: st
 
 
 def _arguments_object(call: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments of a call, if their form is right."""
+    """The arguments of a call as an object; None if they are not a JSON object in a string."""
     try:
         value = parse_json(call["arguments"]) if isinstance(call.get("arguments"), str) else None
     except FindingError:

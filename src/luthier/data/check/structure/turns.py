@@ -1,4 +1,4 @@
-"""Checks of the order of messages: the last speaker, what is trained, and which result belongs to which call."""
+"""Checks of the order of messages: the role of the last one, the trained answers, and the results of calls."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,7 +43,7 @@ def results_without_call(example: dict[str, Any], conversation: Conversation) ->
 def calls_without_result(example: dict[str, Any], conversation: Conversation) -> Findings:
     """Calls after which the conversation continues without their results, which never happens when serving.
 
-    The last message may be a call: the result is not the model's to write.
+    The last message may be a call: the model does not write results.
     """
     pending: list[tuple[int, str, Any]] = []
     for index, message in conversation:
@@ -51,7 +51,7 @@ def calls_without_result(example: dict[str, Any], conversation: Conversation) ->
         if role in ("tool", "function"):
             key = "tool_call_id" if role == "tool" else "name"
             left = [call for call in pending if call[2] != message.get(key)]
-            # A result that names no call is reported by `results_without_call`; most likely it is the one missing here.
+            # A result that names no call is reported by `results_without_call`, and is probably the missing one.
             pending = left if len(left) < len(pending) else []
             continue
         for call_index, path, _ in pending:
@@ -60,7 +60,7 @@ def calls_without_result(example: dict[str, Any], conversation: Conversation) ->
 
 
 def _expected_results(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(path of a call, what its result must name): the call's id or, in the older form, the function's name."""
+    """(path of a call, the key that its result must have): the call's id or, in the older form, the function's name."""
     if message.get("role") != "assistant":
         return
     tool_calls = message.get("tool_calls")
