@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from luthier.data.findings.render_errors import RENDER_ERRORS
 from luthier.error_texts import chinese_error
 from luthier.error_texts.requests import REQUESTS
 from luthier.error_texts.resources import RESOURCES
@@ -35,7 +36,7 @@ _NO_PAGE = (
     "store/uploads",
     "worker/",
 )
-_CLASSES = {name for name, of in vars(errors).items() if isinstance(of, type) and issubclass(of, errors.APIError)}
+_API_ERRORS = {name for name, of in vars(errors).items() if isinstance(of, type) and issubclass(of, errors.APIError)}
 # Of errors that are put together; some that they become follow.
 _PARTS = {
     "This model's maximum context length is x1 tokens. However, ",
@@ -74,14 +75,14 @@ _WHOLE = {
 }
 
 
-def _templates(path: Path) -> Iterator[str]:
-    """The texts of errors that a file raises, with x1 for what an error quotes."""
-    if not any(f"{name}(" in source(path) for name in _CLASSES):
+def _templates(path: Path, classes: set[str]) -> Iterator[str]:
+    """The texts of errors of these classes that a file raises, with x1 for what an error quotes."""
+    if not any(f"{name}(" in source(path) for name in classes):
         return
     functions = [node for node in nodes(path) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     for scope in functions:
         calls = [node for node in ast.walk(scope) if isinstance(node, ast.Call)]
-        raised = [call.args[0] for call in calls if _name(call.func) in _CLASSES and call.args]
+        raised = [call.args[0] for call in calls if _name(call.func) in classes and call.args]
         assigned = [node for node in ast.walk(scope) if isinstance(node, ast.Assign)]
         names = {argument.id for argument in raised if isinstance(argument, ast.Name)}
         values = [node.value for node in assigned if _name(node.targets[0]) in names]
@@ -100,14 +101,21 @@ def _template(node: ast.expr) -> str:
 
 
 def test_what_a_page_can_provoke_is_said_in_chinese() -> None:
-    texts = {text: relative(path) for path in FILES for text in _templates(path)}
+    texts = {text: relative(path) for path in FILES for text in _templates(path, _API_ERRORS)}
     quoted = {text: path for text, path in texts.items() if "原话" in chinese_error(400, text)}
     assert not {text: path for text, path in quoted.items() if not path.startswith(_NO_PAGE)}.keys() - _PARTS
     assert texts.keys() >= _PARTS
 
 
+def test_why_a_conversation_cannot_be_rendered_is_said_in_chinese() -> None:
+    files = [path for path in FILES if relative(path).startswith("data/")]
+    texts = {text for path in files for text in _templates(path, {"RenderError"})}
+    assert len(texts) > 10
+    assert not {text for text in texts if "原话" in chinese_error(400, text)}
+
+
 def test_every_text_has_its_values_in_both_languages() -> None:
-    for english, chinese in (*RESOURCES, *REQUESTS):
+    for english, chinese in (*RESOURCES, *REQUESTS, *RENDER_ERRORS):
         assert set(re.findall(r"\{\w+\}", chinese)) <= set(re.findall(r"\{\w+\}", english)), english
         assert chinese_error(400, re.sub(r"\{\w+\}", "x1", english)) == re.sub(r"\{\w+\}", "x1", chinese), english
 

@@ -113,12 +113,15 @@ def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, wo
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"%PDF-1.7\n", {"en": "is a file of the format PDF", "zh": "这是 PDF 格式的文件"}),
+        (b"%PDF-1.7\n", {"en": "Unsupported file format: PDF", "zh": "不支持的文件格式：PDF"}),
         (
             b"name;note,remark\na;b,c\n",
             {"en": "several characters could be the separator", "zh": "几种符号都可能是分隔符"},
         ),
-        (b'{"text": "a"}\n{"text": "b"}\n', {"en": "these are conversations in one text", "zh": "整段对话写成的文本"}),
+        (
+            b'{"text": "a"}\n{"text": "b"}\n',
+            {"en": "these are conversations written as one text", "zh": "整段对话写成的文本"},
+        ),
     ],
 )
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -55,7 +55,7 @@ def test_a_mix_is_read(text: str, mix: ToolDropout) -> None:
 
 @pytest.mark.parametrize("text", ["", "1,2", "a,b,c", "0,0,0", "-1,1,1"])
 def test_no_mix(text: str) -> None:
-    with pytest.raises(LuthierError, match="no mix of definitions"):
+    with pytest.raises(LuthierError, match="not a mix of definitions"):
         ToolDropout.parse(text)
 
 

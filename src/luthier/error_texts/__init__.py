@@ -6,13 +6,12 @@ its code or its status means.
 
 import re
 
+from luthier.data.findings.render_errors import RENDER_ERRORS
 from luthier.error_texts.requests import REQUESTS
 from luthier.error_texts.resources import RESOURCES
+from luthier.language import ChineseTexts
 
-_PATTERNS = [
-    (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.*?)", re.escape(english)), re.DOTALL), chinese)
-    for english, chinese in (*RESOURCES, *REQUESTS)
-]
+_TEXTS = ChineseTexts((*RESOURCES, *REQUESTS, *RENDER_ERRORS))
 _TERMS = {
     "validating_files": "正在验证文件",
     "queued": "正在排队",
@@ -56,16 +55,14 @@ _STATUSES = {
     429: "请求过多",
     500: "服务器出错",
 }
-_MAX_MATCHED_CHARACTERS = 2000  # patterns with several gaps take long on long texts
+
 _CHINESE_MARKS = re.compile("[。，：；（]")
 
 
 def chinese_error(status: int, message: str, code: object = None, param: object = None) -> str:
     """The message of an error response with this HTTP status; `code`, `param`: those of its body."""
-    for pattern, chinese in _PATTERNS if len(message) <= _MAX_MATCHED_CHARACTERS else ():
-        match = pattern.fullmatch(message)
-        if match:
-            return chinese.format_map({name: _term(name, text) for name, text in match.groupdict().items()})
+    if chinese := _TEXTS.of(message, _term):
+        return chinese
     if _CHINESE_MARKS.search(message):  # a sentence that the server has in both languages
         return message
     lead = _CODES.get(str(code)) or _STATUSES.get(500 if status >= 500 else status, f"服务器返回状态 {status}")

@@ -1,7 +1,8 @@
-"""Objects of other dataset formats → examples, for `convert`: which format a file has, and what its objects become.
+"""Objects of other dataset formats → examples: recognises the format of a file, and converts its objects.
 
 The shape of a file is recognised once, by the keys of its first objects; an object of another shape stays as it is.
-Every key of an object is accounted for: used, or passed on to the check if it decides the meaning, or listed as unused.
+Every key of an object is accounted for: it is used, passed on to the check if it decides the meaning, or listed as
+unused.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,23 +56,24 @@ _CONVERSATIONS = ("conversations", "conversation", "dialog", "dialogue", "dialog
 
 
 class ColumnNames(NamedTuple):
-    """The keys of question and answer, where the caller names them."""
+    """The keys of the question and the answer, if the caller names them."""
 
     question: str | None = None
     answer: str | None = None
 
 
 class Shape(NamedTuple):
-    """`convert` returns an object as an example, or None for one of another shape."""
+    """A dataset format; `convert` returns the example of an object, or None for an object of another shape."""
 
     name: str
     convert: Callable[[Example], Converted | None]
 
 
 def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bool = False) -> Shape | None:
-    """None if the objects are examples already, or have no recognised shape.
+    """The shape of a file's first objects; None if they are examples already, or have no known shape.
 
-    Raises `FindingError` if two keys could be the question or the answer, or if a table has none.
+    Raises `FindingError` if several keys could be the question or the answer, if a table has neither, or if `columns`
+    are not in the file.
     """
     objects = [record for record in sample if isinstance(record, dict)]
     if is_table:
@@ -92,17 +94,17 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
 
 
 def _headers(misfits: list[Example]) -> list[Example]:
-    """An empty row of a table of which no row fits its header, so that the names of its columns decide."""
+    """An empty row of a table in which no row matches the header, so that its shape is judged by column names alone."""
     return [dict.fromkeys(filter(None, misfits[0]["columns"]), "")] if misfits else []
 
 
 def is_misfit(record: Example) -> bool:
-    """Whether it is a row that does not fit the header of its table; see `tables`."""
+    """Whether it is a row that does not match the header of its table; see `tables`."""
     return record.keys() == {"columns", "row", "row_line"}
 
 
 def _shape_of_messages(objects: list[Example]) -> Shape | None:
-    """Of objects that look like examples by their keys, but whose values have another form."""
+    """The shape of objects that have the keys of examples, but values of another form."""
     if any(REJECTED.intersection(map(str.lower, record)) for record in objects):
         return Shape("preference pairs (chosen, rejected)", from_preference)
     if any(isinstance(record.get("prompt"), list) and "completion" in record for record in objects):
@@ -138,7 +140,7 @@ def _named(keys: list[str], names: tuple[str, ...]) -> list[str]:
 
 
 def _are_texts(objects: list[Example], question: str, answer: str) -> bool:
-    """Whether an object has a question and an answer in text, and none a list of messages."""
+    """Whether some object has its question as text, and no object has a list or object as question or answer."""
     return any(isinstance(record.get(question), str) for record in objects) and not any(
         isinstance(record.get(key), list | dict) for record in objects for key in (question, answer)
     )
@@ -148,11 +150,11 @@ def _named_columns(objects: list[Example], columns: ColumnNames) -> Shape:
     keys = list(dict.fromkeys(key for record in objects for key in record))
     if columns.question in keys and columns.answer in keys:
         return _pairs(str(columns.question), str(columns.answer), keys)
-    raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys)))
+    raise FindingError(make_finding("columns_ambiguous", value=", ".join(keys), detail="unknown name"))
 
 
 def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape:
-    """Of questions and answers. A context stands before a question and after an instruction."""
+    """The shape of question/answer objects. A context goes before a question and after an instruction."""
     contexts = [key for key in _named(keys, CONTEXTS) if key not in (question, answer)]
 
     def convert(record: Example) -> Converted | None:
@@ -191,7 +193,7 @@ def _is_turn_pair(turn: Any) -> bool:
 
 
 def _from_text(record: Example) -> Converted | None:
-    """Decodes the JSON texts of `messages` and definitions, as a table holds them."""
+    """Converts a table row whose `messages` and definitions are JSON text."""
     messages = decoded(record.get("messages"))
     if not isinstance(messages, list):
         return None

@@ -1,4 +1,4 @@
-"""Binary tables → rows: XLSX by openpyxl, Parquet by pyarrow (an extra); other binary formats are named and refused."""
+"""Binary tables → rows: XLSX by openpyxl, Parquet by pyarrow (an extra). Errors name other binary formats."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from luthier.data.findings import FindingError, make_finding, printable
 
 PARQUET = b"PAR1"
 _ZIP = b"PK\x03\x04"
-_NAMES = (  # magic bytes of formats that are not read
+_NAMES = (  # magic bytes of unsupported formats
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel 97 (.xls) / Word 97 (.doc)"),
     (b"PK\x05\x06", "zip"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
@@ -28,7 +28,7 @@ _NAMES = (  # magic bytes of formats that are not read
     (b"\x80\x04\x95", "pickle"),
     (b"\x89HDF", "HDF5"),
 )
-_ZIP_NAMES = (  # a member that tells the format of a zip
+_ZIP_NAMES = (  # a member of the archive that identifies the format
     ("word/document.xml", "Word (.docx)"),
     ("ppt/presentation.xml", "PowerPoint (.pptx)"),
     ("xl/workbook.bin", "Excel (.xlsb)"),
@@ -36,11 +36,11 @@ _ZIP_NAMES = (  # a member that tells the format of a zip
     ("Index/Document.iwa", "Numbers"),
 )
 _ROWS_AT_ONCE = 1024
-_FREE_BYTES, _MAX_EXPANSION = 64 * 1024 * 1024, 200  # JSON lines shrink to a fifth or a twentieth
+_FREE_BYTES, _MAX_EXPANSION = 64 * 1024 * 1024, 200  # JSON lines compress to a fifth or a twentieth
 
 
 def refuse_binary(path: Path, head: bytes) -> None:
-    """Raises `FindingError` for a binary format that cannot be read, by its name; `head`: the first bytes."""
+    """Raises `FindingError`, with the name of the format, for an unsupported binary format. `head`: the first bytes."""
     name = next((name for magic, name in _NAMES if head.startswith(magic)), None)
     if name is None and head.startswith(_ZIP):
         name = _zip_format(path)
@@ -49,7 +49,7 @@ def refuse_binary(path: Path, head: bytes) -> None:
 
 
 def require_expansion(path: Path, size_bytes: int, name: str) -> None:
-    """Raises `FindingError` for a compressed file whose content is so much larger that it only fills the disk."""
+    """Raises `FindingError` for a compressed file that expands so much that it may be meant to fill the disk."""
     if size_bytes > max(_FREE_BYTES, _MAX_EXPANSION * path.stat().st_size):
         raise FindingError(make_finding("expansion_too_large", value=name))
 
@@ -68,12 +68,14 @@ def _zip_format(path: Path) -> str | None:
 
 
 def is_workbook(head: bytes) -> bool:
-    """Whether it is an XLSX file, of those that `refuse_binary` lets pass."""
+    """Whether a file that `refuse_binary` accepts is an XLSX workbook."""
     return head.startswith(_ZIP)
 
 
 def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
-    """The rows of the sheet, or of the only one that has any. Raises `FindingError` if several have."""
+    """The rows of `sheet`, or of the only sheet that has any. Raises `FindingError` if there is no such sheet, or if
+    several sheets have rows.
+    """
     from openpyxl import load_workbook
 
     content = path.read_bytes()
@@ -84,14 +86,16 @@ def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
         raise _damaged("XLSX", error) from error
     if not names:
         raise _damaged("XLSX", ValueError("no sheets"))
-    if (sheet and sheet not in names) or len(filled) > 1:
-        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names if sheet else filled)))
+    if sheet and sheet not in names:
+        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(names), detail="unknown name"))
+    if len(filled) > 1:
+        raise FindingError(make_finding("sheets_ambiguous", value=", ".join(filled)))
     name = filled[0] if filled else names[0]
     return lambda: _readable_rows(content, name)
 
 
 def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
-    """Raises `FindingError` where the sheet is broken further down."""
+    """The rows of a sheet. Raises `FindingError` at a row where the sheet is damaged."""
     rows = _filled_rows(content, sheet)
     while True:
         try:
@@ -104,7 +108,7 @@ def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
 
 
 def _filled_rows(content: bytes, sheet: str) -> Iterator[Row]:
-    """The rows of a sheet that have any text, of the width of the widest cell."""
+    """The rows of a sheet that have any text, each as wide as the widest row so far."""
     from openpyxl import load_workbook
 
     book = load_workbook(BytesIO(content), read_only=True, data_only=True)
@@ -132,7 +136,7 @@ def _cell_text(cell: object) -> str:
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file. Raises `FindingError` without pyarrow, or for a broken file."""
+    """The rows of a Parquet file. Raises `FindingError` if pyarrow is not installed or the file is damaged."""
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -152,7 +156,7 @@ def _damaged(name: str, error: Exception) -> FindingError:
 
 
 def _json_value(value: Any) -> Any:
-    """A value of Arrow as JSON has it: structures without their null members, other types as text."""
+    """A value of Arrow as a JSON value: structures without their null members, other types as text."""
     if isinstance(value, dict):
         return {key: _json_value(member) for key, member in value.items() if member is not None}
     if isinstance(value, list):

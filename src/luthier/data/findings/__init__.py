@@ -15,7 +15,7 @@ from typing import Any
 from luthier.data.findings.conversion import CONVERSION, VARIANTS
 from luthier.data.findings.foreign import FOREIGN_VARIANTS
 from luthier.data.findings.kinds import Kind, Severity
-from luthier.data.findings.names import conversion_name
+from luthier.data.findings.names import chinese_fields
 from luthier.data.findings.quality import QUALITY, QUALITY_VARIANTS
 from luthier.data.findings.structure import STRUCTURE
 from luthier.language import Language, say
@@ -25,7 +25,7 @@ from luthier.types.errors import LuthierError
 MAX_FINDINGS_PER_KIND = 100  # bounds the memory of a report on a huge faulty file; `counts` still counts all of them
 CATALOGUE: dict[str, Kind] = STRUCTURE | CONVERSION | QUALITY
 _VARIANTS = VARIANTS | QUALITY_VARIANTS | FOREIGN_VARIANTS
-_JSON_KEYS = {  # on the wire and in stored reports, by field
+_JSON_KEYS = {  # by field, the key in the JSON of the API, of `--json` and of stored reports
     "code": "code",
     "severity": "severity",
     "line": "line",
@@ -51,7 +51,7 @@ _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")
 class Finding:
     """One fault. `line` and `example` count from 1 (blank lines are lines, not examples), `message_index` from 0.
 
-    `value` is what stands there, `detail` the second fact of the sentence: what was expected, or where.
+    `value` is an excerpt of the faulty text; `detail` is a second fact for the sentence, such as what was expected.
     """
 
     code: str
@@ -66,13 +66,12 @@ class Finding:
     def text(self, language: Language | None = None) -> str:
         """The position and the fault, in one sentence."""
         kind = self._kind()
-        fields = self._fields()
-        if self.code == "converted_from":
-            fields["value"] = say(self.value, conversion_name(self.value), language)
-        return self._position(language) + say(kind.en, kind.zh, language).format_map(fields)
+        chinese = self._fields() | chinese_fields(self.code, self.key, self.value, self.detail)
+        sentence = say(kind.en.format_map(self._fields()), kind.zh.format_map(chinese), language)
+        return self._position(language) + sentence
 
     def sentence(self, language: Language | None = None) -> str:
-        """`text` as a sentence of a paragraph: with a capital letter and one full stop."""
+        """`text` as a sentence in a paragraph: with a capital letter and one full stop."""
         text = self.text(language)
         stop = "" if text.endswith(_SENTENCE_ENDS) else say(".", "。", language)
         return text[:1].upper() + text[1:] + stop
@@ -85,7 +84,7 @@ class Finding:
     def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
         """The sentence of a failed job, in OpenAI's words; always English, messages counted from 1."""
         wire = kind_of_code(self.code).wire
-        # In a preference pair the name of the answer stands before the key of its message.
+        # In a preference pair, the key of a message follows the name of its answer and a dot.
         template = wire if isinstance(wire, str) else wire[(self.key or "").rpartition(".")[2]]
         place = f"Line {self.line}" + ("" if self.message_index is None else f", message {self.message_index + 1}")
         at = place if self.key is None else f'{place}, key "{self.key}"'
@@ -108,7 +107,7 @@ class Finding:
         return fields | {"text": self.text(language), "remedy": self.remedy(language)}
 
     def _kind(self) -> Kind:
-        """The sentences of the code, or of a special case of it, which `detail` names."""
+        """The kind of this code, or of its special case, if `detail` names one."""
         return _VARIANTS.get((self.code, self.detail)) or kind_of_code(self.code)
 
     def _fields(self) -> dict[str, Any]:
@@ -125,7 +124,7 @@ class Finding:
 
 
 def kind_of_code(code: str) -> Kind:
-    """Of the catalogue, or of a quality check that has kinds of its own. Raises KeyError."""
+    """The kind of a code in the catalogue, or in a quality check that has its own kinds. Raises KeyError."""
     return CATALOGUE[code] if code in CATALOGUE else all_kinds()[code]
 
 
@@ -141,7 +140,7 @@ def make_finding(code: str, *, key: str | None = None, value: object = "", detai
 
 
 class FindingError(LuthierError):
-    """A finding that stops the reading; the message is its sentence and its remedy, in English."""
+    """A finding because of which a line or file cannot be read; the message is its sentence and remedy in English."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(f"{finding.text('en')}. {finding.remedy('en')}")

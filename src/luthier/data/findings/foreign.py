@@ -1,4 +1,4 @@
-"""Kinds for lines of other tools: each names the form, and where its questions and answers stand."""
+"""Kinds for files of other tools: each names the format, and the keys that hold its questions and answers."""
 
 from luthier.data.findings.kinds import Kind
 
@@ -22,37 +22,40 @@ FOREIGN_VARIANTS: dict[tuple[str, str], Kind] = {
     for name, kind in {
         "batch requests": _kind(
             "requests of the Batch API", " Batch API 的请求",
-            "The messages stand in body.messages; if the last one is no answer, it is in the batch's output file.",
-            "消息在 body.messages 里；如果最后一条不是回答，回答在批处理的输出文件里。"),
+            "The messages are in body.messages; if the last one is not an answer, take it from the batch's output "
+            "file (match by custom_id).",
+            "消息在 body.messages 里；如果最后一条不是回答，回答在批处理的输出文件里（按 custom_id 对应）。"),
         "batch results": _kind(
             "results of the Batch API", " Batch API 的结果",
-            "The answer stands in response.body.choices[0].message, the question in the batch's input file.",
+            "The answer is in response.body.choices[0].message, the question in the batch's input file (match by "
+            "custom_id).",
             "回答在 response.body.choices[0].message 里，问题在批处理的输入文件里（按 custom_id 对应）。"),
         "gemini": _kind(
-            "examples in Gemini's form", " Gemini 格式的样本",
-            "Of each element of contents the role (model is assistant) and the texts of parts make a message; "
-            "systemInstruction makes the first, of the role system.",
+            "examples in Gemini's format", " Gemini 格式的样本",
+            "Turn each element of contents into a message, with its role (model becomes assistant) and the texts of "
+            "its parts; systemInstruction becomes a system message at the start.",
             "contents 的每一项是一条消息：角色 model 对应 assistant，parts 里的文本是内容；"
             "systemInstruction 是开头的 system 消息。"),
         "responses": _kind(
             "items of the Responses API", " Responses API 的条目",
-            "The items of input and output are the messages; a part of the type input_text or output_text is a text.",
+            "The items of input and output are the messages; the text is in parts of type input_text and output_text.",
             "input 和 output 的条目就是消息；input_text、output_text 类型的部分是文本。"),
         "langsmith": _kind(
             "runs exported from LangSmith", " LangSmith 导出的运行记录",
-            "The messages stand in inputs, the answer in outputs; of LangChain's messages take kwargs.content.",
+            "The messages are in inputs, the answer is in outputs; in LangChain's messages the text is in "
+            "kwargs.content.",
             "消息在 inputs 里，回答在 outputs 里；LangChain 的消息取 kwargs.content。"),
         "trace": _kind(
             "exported traces, such as Langfuse's", "导出的调用记录（例如 Langfuse 的）",
-            "The messages stand in input; append the expected output to them as an assistant message.",
+            "The messages are in input; append the expected output to them as an assistant message.",
             "消息在 input 里；请把期望的输出作为 assistant 消息接在后面。"),
         "evals": _kind(
             "items of an evaluation", "评测用的条目",
-            "Templates make their messages of the fields of item; they have no answer to learn until you write one.",
+            "An eval builds its messages from the fields of item; there is no answer to learn until you write one.",
             "消息由模板从 item 的字段生成；没有写上回答之前，没有可学的内容。"),
         "one text": _kind(
-            "conversations in one text", "整段对话写成的文本",
-            "Cut the text at the marks of its speakers (such as USER: and ASSISTANT:) into messages.",
+            "conversations written as one text", "整段对话写成的文本",
+            "Split the text into messages at the labels of its speakers (such as USER: and ASSISTANT:).",
             "请按说话人的标记（例如 USER:、ASSISTANT:）把文本分成消息。"),
     }.items()
 }  # fmt: skip

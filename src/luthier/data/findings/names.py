@@ -1,5 +1,6 @@
 """Chinese names of the finding codes, for headings and events; the sentences are those of `luthier.data.findings`."""
 
+from luthier.data.findings.render_errors import chinese_render_error
 from luthier.language import Language, current
 
 NAMES = {
@@ -129,7 +130,7 @@ def finding_name(code: str, language: Language | None = None) -> str:
     return f"{NAMES[code]}（{code}）" if (language or current()) == "zh" and code in NAMES else code
 
 
-_CONVERSIONS = (  # the beginnings of what `convert` names; what follows, such as keys, stays
+_CONVERSIONS = (  # how the names that `convert` gives begin; the rest, such as a list of keys, is kept
     ("CSV table", "CSV 表格"),
     ("XLSX table", "XLSX 表格"),
     ("Parquet table", "Parquet 表格"),
@@ -149,7 +150,40 @@ _CONVERSIONS = (  # the beginnings of what `convert` names; what follows, such a
 )
 
 
+_TERMS = {  # by code and field, the Chinese for the words that our own checks write into a finding
+    ("secret", "key"): {"key": "密钥", "password": "密码"},
+    ("personal_data", "key"): {
+        "email": "电子邮箱",
+        "phone": "电话号码",
+        "ID card": "身份证号",
+        "bank card": "银行卡号",
+        "SSN": "美国社会安全号",
+        "IBAN": "国际银行账号 IBAN",
+    },
+    ("foreign_script", "detail"): {
+        "Cyrillic": "西里尔字母",
+        "Hebrew or Arabic": "希伯来文或阿拉伯文",
+        "Indic": "印度文字",
+        "Thai": "泰文",
+        "Kana": "假名",
+        "Hangul": "谚文",
+    },
+    ("number_invalid", "value"): {"a number of thousands of digits": "有几千位数字的数"},
+    ("definition_schema_invalid", "value"): {"an integer of more than 64 bits": "有超过 64 位的整数"},
+}
+
+
 def conversion_name(english: str) -> str:
-    """The Chinese name of a form that was converted; names of encodings and formats are the same in both languages."""
+    """The Chinese name of a converted format; names of encodings and file formats are the same in both languages."""
     beginning, chinese = next((pair for pair in _CONVERSIONS if english.startswith(pair[0])), ("", ""))
     return chinese + english.removeprefix(beginning)
+
+
+def chinese_fields(code: str, key: str | None, value: str, detail: str) -> dict[str, str | None]:
+    """The key, the value and the detail of a finding as its Chinese sentence writes them."""
+    if code == "converted_from":
+        value = conversion_name(value)
+    if code == "base_refuses_example":
+        detail = chinese_render_error(detail)
+    fields = {"key": key, "value": value, "detail": detail}
+    return {name: _TERMS.get((code, name), {}).get(text or "", text) for name, text in fields.items()}

@@ -9,22 +9,22 @@ def _kind(severity: Severity, en: str, zh: str, remedy_en: str, remedy_zh: str) 
 
 
 _OTHER_FORMS = (
-    "Write questions in the other forms for this label too, and in this form for other labels; otherwise the model "
-    "learns the form instead of the meaning.",
+    "Add questions of other forms with this label, and of this form with other labels; otherwise the model learns the "
+    "form instead of the meaning.",
     "请让这个标签也出现在其他形式的问题里，其他标签也出现在这种形式里；否则模型学到的是形式，不是意思。",
 )
 
 QUALITY: dict[str, Kind] = {
     "base_refuses_example": _kind(
         "error",
-        "the base model cannot be trained on it: {detail}",
-        "基座模型无法用它训练：{detail}",
-        "Change the part that it names, or choose another base model.",
+        "the base model cannot be trained on this example: {detail}",
+        "基座模型无法用这个样本训练：{detail}",
+        "Change what this message names, or choose another base model.",
         "请修改所指出的内容，或换一个基座模型。",
     ),
     "truncated": _kind(
         "warning",
-        "{value} tokens, and the base model's context has {detail}: the end is cut off",
+        "{value} tokens, but the base model's context holds {detail}: the end will be cut off",
         "共 {value} 个 token，而基座模型的上下文只有 {detail} 个：末尾会被截去",
         "Shorten the example, or choose a base model with a longer context.",
         "请缩短样本，或选用上下文更长的基座模型。",
@@ -33,7 +33,7 @@ QUALITY: dict[str, Kind] = {
         "error",
         "nothing is left to train: every answer is beyond the base model's context of {detail} tokens (the example "
         "has {value})",
-        "没有可训练的内容：所有回答都在基座模型的 {detail} 个 token 之外（共 {value} 个）",
+        "没有可训练的内容：所有回答都在基座模型上下文的 {detail} 个 token 之外（样本共 {value} 个）",
         "Shorten the text before the answer, or remove the example.",
         "请缩短回答之前的内容，或删去样本。",
     ),
@@ -49,62 +49,63 @@ QUALITY: dict[str, Kind] = {
         "{detail} of the answers begin with the same words: {value}",
         "{detail} 的回答以同样的文字开头：{value}",
         "Fine for a fixed format; otherwise remove these words, which teach nothing.",
-        "如果是固定格式则没有问题；否则请删去，这些文字不教别的内容。",
+        "如果是固定格式则没有问题；否则请删去，从这些文字里学不到任何内容。",
     ),
     "answer_cut_off": _kind(
         "warning",
         "the answer seems to stop in the middle: {value}",
-        "回答似乎在中途断了：{value}",
+        "回答似乎没有写完：{value}",
         "Finish the answer, or remove the example; it may have been cut off at a token limit.",
         "请补全回答或删去样本；可能是生成时到了长度上限。",
     ),
     "refusal": _kind(
         "warning",
         "the assistant declines to answer: {value}",
-        "回答是在拒绝：{value}",
-        "Keep it only if the model should refuse here; otherwise remove it or write the answer.",
+        "assistant 拒绝回答：{value}",
+        "Keep it only if the model should refuse here; otherwise write an answer, or remove the example.",
         "只有希望模型在这里拒绝时才保留；否则请删去或写上真正的回答。",
     ),
     "identity_leak": _kind(
         "warning",
         "the assistant says which model it is, or who made it: {value}",
-        "回答里说自己是别家的模型：{value}",
+        "回答里说出了模型或其开发者的名字：{value}",
         "Remove it, or write the name that your assistant should give.",
         "请删去，或改成您的助手应有的名字。",
     ),
     "near_duplicate": _kind(
         "note",
-        "nearly the same as line {detail}: the question, and the answer or call",
+        "nearly the same as line {detail}, in the question and in the answer or call",
         "与第 {detail} 行几乎相同：问题以及回答或调用都相近",
         "Keep one of them, or make them differ in a meaningful way.",
         "请保留一个，或让它们有实质的不同。",
     ),
     "conflicting_answers": _kind(
         "warning",
-        "the same question as in line {detail}, with a different answer",
+        "the same question as in line {detail}, but a different answer",
         "问题与第 {detail} 行相同，回答却不同",
-        "Keep one answer; trained on both, the model learns to guess.",
+        "Keep one of the answers; trained on both, the model learns to guess.",
         "请确定一个回答；两个都教，模型只会去猜。",
     ),
     "validation_leak": _kind(
         "warning",
         "the training file has the same question, or nearly the same example, in line {detail}",
         "训练文件第 {detail} 行有同样的问题或几乎相同的样本",
-        "Remove it from one of the files (luthier split keeps copies on one side); otherwise the score is too high.",
-        "请从其中一个文件里删去（luthier split 会把相近的样本分在同一边）；否则验证结果会虚高。",
+        "Remove it from one of the files (luthier split keeps similar examples in one file); otherwise the validation "
+        "result looks better than it is.",
+        "请从其中一个文件里删去（luthier split 会把相近的样本放在同一个文件里）；否则验证结果会虚高。",
     ),
     "likeness_sampled": _kind(
         "note",
         "only the first {value} of {detail} examples were searched for near duplicates",
         "只在前 {value} 个样本（共 {detail} 个）中查找了近似重复",
-        "To compare the others, split the file and check the parts.",
+        "To compare the other examples, split the file and check the parts.",
         "如需比较其余样本，请把文件分开检查。",
     ),
     "system_prompt_blank": _kind(
         "warning",
         "the system prompt is blank",
         "system 提示是空白的",
-        "Write the prompt that will be used for serving, or remove the message.",
+        "Write the prompt that the model will be used with, or remove the message.",
         "请写上实际使用时的提示，或删去这条消息。",
     ),
     "system_prompt_repeated": _kind(
@@ -118,28 +119,28 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "the system prompt differs from the one in line {detail} only in spaces, punctuation or case: {value}",
         "system 提示与第 {detail} 行的只差空格、标点或大小写：{value}",
-        "Write it the same way everywhere, exactly as it will be used for serving.",
+        "Write it the same way everywhere, exactly as the model will be used with it.",
         "请在各处写成完全一样，并与实际使用时一致。",
     ),
     "system_prompt_missing": _kind(
         "note",
-        "examples without a system prompt: {value}, line {detail} is the first; the others have one",
-        "没有 system 提示的样本：{value}，首个在第 {detail} 行；其余样本有提示",
-        "Fine if both will be used for serving; otherwise give all examples the same prompt.",
+        "some examples have no system prompt, unlike the others: {value} (the first is line {detail})",
+        "有些样本没有 system 提示，其余样本有：{value}（首个在第 {detail} 行）",
+        "Fine if the model will be used both ways; otherwise give all examples the same prompt.",
         "如果使用时两种情况都有则没有问题；否则请给所有样本加上同样的提示。",
     ),
     "label_imbalance": _kind(
         "warning",
-        "the labels are uneven: {key} to {value} is {detail}",
+        "the labels are unevenly distributed: {key} to {value} is {detail}",
         "标签分布不均：{key} 与 {value} 之比为 {detail}",
         "Add examples of the rare labels, or expect the model to prefer the common ones.",
         "请增加少见标签的样本，否则模型会偏向常见标签。",
     ),
     "call_imbalance": _kind(
         "note",
-        "the calls are uneven: {key} to {value} is {detail}",
+        "the calls are unevenly distributed: {key} to {value} is {detail}",
         "函数调用分布不均：{key} 与 {value} 之比为 {detail}",
-        "Add examples that call the rare function, unless it will be just as rare in use.",
+        "Add examples that call the rare function, unless it will be as rare in use.",
         "请增加调用少见函数的样本，除非实际使用时它也同样少见。",
     ),
     "answer_language": _kind(
@@ -153,8 +154,8 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "stray letters of another script ({detail}): {value}",
         "混入了另一种文字（{detail}）：{value}",
-        "Remove them unless they are intended; chat models sometimes insert them.",
-        "如果不是有意的请删去；模型生成时常会混入。",
+        "Remove them unless they are intended; chat models sometimes insert such letters.",
+        "如果不是有意的请删去；对话模型生成时有时会混入。",
     ),
     "garbled_text": _kind(
         "warning",
@@ -181,7 +182,7 @@ QUALITY: dict[str, Kind] = {
         "warning",
         "the answer repeats the same words {detail} times: {value}",
         "回答把同样的文字重复了 {detail} 次：{value}",
-        "Shorten it or remove the example: a model learns from it not to stop.",
+        "Shorten it or remove the example: it teaches the model not to stop.",
         "请缩短或删去样本：模型会从中学会停不下来。",
     ),
     "mail_head": _kind(
@@ -193,7 +194,7 @@ QUALITY: dict[str, Kind] = {
     ),
     "label_by_form": _kind(
         "warning",
-        "the form of the question gives the label “{key}” away: {value}",
+        "the form of the question gives away the label “{key}”: {value}",
         "问题的形式泄露了标签“{key}”：{value}",
         *_OTHER_FORMS,
     ),

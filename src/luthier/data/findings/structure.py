@@ -16,11 +16,11 @@ STRUCTURE: dict[str, Kind] = {
         '请把文件另存为 UTF-8（不压缩），例如用 open(path, "w", encoding="utf-8") 写出。',
         "Line {line} is not valid UTF-8 (found {value})."),
     "expansion_too_large": Kind(
-        "error", "uncompressed, the {value} file is more than 200 times as large",
+        "error", "the {value} file expands to more than 200 times its size",
         "{value} 文件解压后超过原来的 200 倍",
         "No training data is that repetitive. Check where the file comes from, and decompress it yourself.",
         "训练数据不会这样重复。请确认文件来源，并自行解压。",
-        "The {value} file is more than 200 times as large when it is unpacked."),
+        "The {value} file expands to more than 200 times its size."),
     "converted_from": Kind(
         "note", "read as {value} and converted", "按“{value}”读取并作了转换",
         "Lines are numbered as in the converted file; write that file with --fix OUT, because servers accept only "
@@ -34,23 +34,23 @@ STRUCTURE: dict[str, Kind] = {
     "encoding_ambiguous": Kind(
         "error", "the text is not UTF-8, and its encoding is ambiguous (found {value})",
         "不是 UTF-8 编码，也无法确定是哪种编码（遇到 {value}）",
-        "Set the encoding: --encoding gb18030, big5, cp1252 …; or save the file as UTF-8.",
-        "请指定编码：--encoding gb18030、big5、cp1252 等；或把文件另存为 UTF-8。",
+        "Set the encoding, for example --encoding gb18030, big5 or cp1252; or save the file as UTF-8.",
+        "请指定编码，例如 --encoding gb18030、big5 或 cp1252；或把文件另存为 UTF-8。",
         "The file is not valid UTF-8 (found {value})."),
     "columns_ambiguous": Kind(
-        "error", "the columns of the question and the answer are ambiguous: {value}",
-        "无法判断问题和答案在哪一列：{value}",
-        "Set them: --question COLUMN --answer COLUMN. If the table has no column names, add a first row with names "
+        "error", "it is unclear which columns hold the question and the answer (columns: {value})",
+        "无法判断问题和回答在哪一列（各列：{value}）",
+        "Name them: --question COLUMN --answer COLUMN. If the table has no column names, add a first row with names "
         "such as question and answer.",
         "请指定：--question 列名 --answer 列名。没有列名的表格，请先在第一行写上列名，例如 question 和 answer。",
         _JSONL),
     "sheets_ambiguous": Kind(
-        "error", "the workbook has several sheets, and the one with the examples is ambiguous: {value}",
-        "无法判断样本在工作簿的哪个工作表：{value}",
-        "Set it: --sheet NAME.", "请指定：--sheet 工作表名。",
+        "error", "it is unclear which sheet of the workbook holds the examples (sheets: {value})",
+        "无法判断样本在工作簿的哪个工作表（各工作表：{value}）",
+        "Name it: --sheet NAME.", "请指定：--sheet 工作表名。",
         _JSONL),
     "line_too_long": Kind(
-        "error", "longer than {detail}; only its beginning was read", "超过 {detail}；只读了开头部分",
+        "error", "longer than {detail}; only the beginning was read", "超过 {detail}；只读了开头部分",
         "Write one example per line; no conversation for training is that long.",
         "每行写一个样本；可用于训练的对话不会这么长。",
         "Line {line} is longer than {detail}."),
@@ -60,9 +60,10 @@ STRUCTURE: dict[str, Kind] = {
         "每行写一个完整的 JSON 对象；JSON 数组、带缩进的 JSON 和 CSV 都要改写成这种形式。",
         _JSONL),
     "escape_invalid": Kind(
-        "error", "a backslash that does not begin a JSON escape, at character {detail}: {value}",
+        "error", "a backslash that starts no JSON escape, at character {detail}: {value}",
         "第 {detail} 个字符处的反斜杠不是 JSON 的转义：{value}",
-        "Write a backslash in JSON twice (\\\\sum, C:\\\\Users), or let json.dumps do it; --fix does it if certain.",
+        "Write every backslash twice (\\\\sum, C:\\\\Users), or let json.dumps do it; --fix does it where the meaning "
+        "is certain.",
         "JSON 里的反斜杠要写两次（\\\\sum、C:\\\\Users），或交给 json.dumps；确定无疑时 --fix 可以改正。",
         _JSONL),
     "smart_quotes": Kind(
@@ -73,7 +74,7 @@ STRUCTURE: dict[str, Kind] = {
     "full_width_punctuation": Kind(
         "error", "full-width punctuation, or a space character that is invalid in JSON, at character {detail}: {value}",
         "第 {detail} 个字符处的 JSON 用了全角标点或 JSON 不允许的空白：{value}",
-        "Write , : {{ }} [ ] half-width, and plain spaces, between texts; --fix does it.",
+        "Outside texts, write , : {{ }} [ ] half-width and use plain spaces; --fix does it.",
         "文本之外的 , : {{ }} [ ] 要用半角，空白要用普通空格；--fix 可以改正。",
         _JSONL),
     "trailing_comma": Kind(
@@ -82,7 +83,7 @@ STRUCTURE: dict[str, Kind] = {
         "Remove the comma; --fix does it.", "请删去这个逗号；--fix 可以改正。",
         _JSONL),
     "python_repr": Kind(
-        "error", "written by Python's print, not as JSON, from character {detail} on: {value}",
+        "error", "output of Python's print, not JSON, from character {detail} on: {value}",
         "从第 {detail} 个字符起是 Python 的打印形式，不是 JSON：{value}",
         "Write lines with json.dumps(example, ensure_ascii=False), not with str(example); --fix does it.",
         "请用 json.dumps(example, ensure_ascii=False) 写出，不要用 str(example)；--fix 可以改正。",
@@ -94,7 +95,7 @@ STRUCTURE: dict[str, Kind] = {
         _JSONL),
     "line_truncated": Kind(
         "error", "the line ends in the middle of the example: …{value}", "这一行在样本中间就结束了：……{value}",
-        "Write the file again; a program was probably stopped, or the disk was full.",
+        "Write the file again; the program that wrote it was probably stopped, or the disk was full.",
         "请重新写出文件；可能是程序中途停止或磁盘已满。",
         _JSONL),
     "duplicate_key": Kind(
@@ -122,27 +123,27 @@ STRUCTURE: dict[str, Kind] = {
         "Write one example per line; at least {detail} are needed.", "每行写一个样本；至少需要 {detail} 个。",
         _N_EXAMPLES),
     "too_few_examples": Kind(
-        "error", "{value} example(s), at least {detail} are needed", "只有 {value} 个样本，至少需要 {detail} 个",
+        "error", "{value} example(s), but at least {detail} are needed", "只有 {value} 个样本，至少需要 {detail} 个",
         "Add examples; 50 to 100 good ones are a good start.", "请增加样本；50 到 100 个高质量样本是好的起点。",
         _N_EXAMPLES),
     "unexpected_format": Kind(
         "error", "no line is a chat example or a prompt/completion pair (keys here: {value})",
         "没有一行是对话样本或 prompt/completion 对（键：{value}）",
-        'Write each example as {{"messages": [...]}}; if two keys contain the question and the answer, set them '
+        'Write each example as {{"messages": [...]}}; if the question and the answer are in two keys, name these '
         "with --question and --answer.",
         '请把每个样本写成 {{"messages": [...]}}；如果问题和回答各在一个键里，请用 --question 和 --answer 指定。',
         "Unexpected file format, expected either prompt/completion pairs or chat messages."),
     "method_mismatch": Kind(
-        "error", "the file is in the {value} format, which the method '{detail}' does not train on",
+        "error", "the file is in the {value} format, which the training method '{detail}' cannot use",
         "文件是 {value} 格式，不能用训练方法“{detail}”来训练",
-        "Choose the method '{key}', or another file.", "请改用训练方法“{key}”，或换一个文件。",
+        "Train with the method '{key}', or use another file.", "请改用训练方法“{key}”，或换一个文件。",
         "Input file {file_id} is in the {value} format, but the specified fine-tuning job is not using '{key}' "
         "as the training method (provided method={detail})."),
     "methods_mixed": Kind(
-        "error", "the first of {key} example(s) in the {value} format, which the method '{detail}' does not train on, "
-        "while the others are for it",
+        "error", "the first of {key} example(s) in the {value} format, which the training method '{detail}' cannot "
+        "use, unlike the other examples",
         "从这里起有 {key} 个 {value} 格式的样本，不能用训练方法“{detail}”来训练，其余样本可以",
-        "Write the examples of each method into a separate file.", "请把每种训练方法的样本写在各自的文件里。",
+        "Write the examples for each training method to a separate file.", "请把每种训练方法的样本写在各自的文件里。",
         "Input file {file_id} has examples in the {value} format, but the specified fine-tuning job is not using a "
         "method for them (provided method={detail})."),
     "data_type": Kind(
@@ -191,7 +192,7 @@ STRUCTURE: dict[str, Kind] = {
         "End the example with the answer that the model should give.", "请在样本末尾写上希望模型给出的回答。",
         "Line {line}: at least one message from the assistant is required"),
     "last_message_not_assistant": Kind(
-        "warning", "the last message is from {value}; what follows the last answer teaches nothing",
+        "warning", "the last message is from {value}; nothing after the last answer is learned",
         "最后一条消息来自 {value}；最后一个回答之后的内容不会被学习",
         "End the example with an assistant message.", "请以 assistant 消息结束样本。",
         "{place}: the last message should be from the assistant"),
@@ -201,28 +202,29 @@ STRUCTURE: dict[str, Kind] = {
         "{at}: Extra inputs are not permitted"),
     "call_invalid": Kind(
         "error", '"{key}" does not have the form of a function call', "“{key}” 不是接口规定的函数调用写法",
-        'A call is {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it is under "function", beside an "id".',
+        'Write a call as {{"name": ..., "arguments": "<JSON>"}}; in tool_calls it goes under "function", next to an '
+        '"id".',
         '调用应写成 {{"name": ..., "arguments": "<JSON>"}}；在 tool_calls 里放在 "function" 下，与 "id" 并列。',
         "{at}: Input should be a valid function call"),
     "arguments_not_json": Kind(
-        "error", '"{key}" must be a string of JSON, found {value}',
+        "error", '"{key}" must be a string that contains JSON, found {value}',
         "“{key}” 必须是内容为 JSON 的字符串，现在是 {value}",
         "Write the arguments with json.dumps(...).", "请用 json.dumps(...) 写出参数。",
         "{at}: Input should be a valid JSON string"),
     "arguments_not_object": Kind(
-        "error", '"{key}" must be a JSON object in a string, found {value}',
+        "error", '"{key}" must be a string that contains a JSON object, found {value}',
         "“{key}” 里必须是 JSON 对象，现在是 {value}",
-        'Name each argument: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
+        'Write every argument with its name: {{"name": value}}.', '请写出每个参数的名字：{{"名字": 值}}。',
         "{at}: Input should be a valid JSON object"),
     "arguments_encoded_twice": Kind(
-        "error", "\"{key}\" is encoded twice: a string within a string, {value}",
+        "error", "\"{key}\" is encoded as JSON twice, as a string within a string: {value}",
         "“{key}” 编码了两次，是字符串里的字符串：{value}",
         "Call json.dumps once, on the object; --fix does it. (OpenAI accepted such files; its own cookbook had one.)",
         "只对对象调用一次 json.dumps；--fix 可以改正。（OpenAI 接受过这样的文件，它自己的 cookbook 里就有一份。）",
         "{at}: Input should be a valid JSON object"),
     "argument_missing": Kind(
         "error", 'the required argument "{value}" is missing', "缺少必填参数 “{value}”",
-        "Add it, or let the assistant ask for it; or remove it from required in the definition.",
+        "Add it, let the assistant ask for it, or remove it from \"required\" in the definition.",
         "请补上，或让 assistant 追问；也可以从定义的 required 中去掉。",
         "{at}: Field required"),
     "argument_unknown": Kind(
@@ -245,20 +247,20 @@ STRUCTURE: dict[str, Kind] = {
         "{at}: Input does not match the function's parameters ({detail})"),
     "definition_invalid": Kind(
         "error", '"{key}" does not have the form that the API defines: {value}', "“{key}” 不符合接口的规定：{value}",
-        'tools: [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]; '
-        "functions: the inner objects; parallel_tool_calls: true or false.",
+        'Write tools as [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}], '
+        "functions as a list of the inner objects, and parallel_tool_calls as true or false.",
         'tools 写成 [{{"type": "function", "function": {{"name": ..., "parameters": {{...}}}}}}]；'
         "functions 写里层的对象；parallel_tool_calls 写 true 或 false。",
         "{at}: Input should be a valid definition"),
     "definition_repeated": Kind(
         "warning", "“{key}” defines {value} a second time", "“{key}” 第二次定义了 {value}",
-        "Keep one of the definitions, so that it is clear which arguments the function takes.",
+        "Keep one of the definitions; otherwise it is unclear which arguments the function takes.",
         "请只保留一个定义，让函数的参数明确。",
         "{at}: Function defined twice"),
     "definitions_many": Kind(
         "warning", "{value} functions are defined; a request to a server may define at most {detail}",
         "定义了 {value} 个函数；向服务器发的一个请求最多定义 {detail} 个",
-        "Define fewer of them in each example: only those that one request will offer.",
+        "Define fewer functions in each example, only those that one request will offer.",
         "请减少每个样本里的定义，只留一个请求里会提供的函数。",
         "{at}: Too many functions"),
     "call_id_repeated": Kind(
@@ -269,8 +271,8 @@ STRUCTURE: dict[str, Kind] = {
     "definition_schema_invalid": Kind(
         "warning", '"{key}" is not a valid JSON schema, so calls were not validated against it: {value}',
         "“{key}” 不是合法的 JSON Schema，因此没有用它核对调用：{value}",
-        "Use the types string, number, integer, boolean, array, object; write required as a list of names; point $ref "
-        "into the same schema, such as #/$defs/NAME.",
+        "Use the types string, number, integer, boolean, array and object; write required as a list of names; let a "
+        "$ref point into the same schema, as #/$defs/NAME does.",
         "类型只用 string、number、integer、boolean、array、object；required 写成名字的列表；$ref 只能指向"
         "同一个定义内部，例如 #/$defs/名字。",
         "{at}: Input should be a valid JSON schema"),
@@ -280,26 +282,27 @@ STRUCTURE: dict[str, Kind] = {
         "请补上定义、改正名字（已定义：{detail}），或去掉全部定义。",
         "{at}: function '{value}' is not defined in this example"),
     "tool_result_without_call": Kind(
-        "warning", "a result ({value}) without an earlier call", "这个结果（{value}）之前没有对应的调用",
-        "Give it the tool_call_id, or the function name, of an earlier call.",
+        "warning", "a result ({value}) that belongs to no earlier call", "这个结果（{value}）之前没有对应的调用",
+        "Give it the tool_call_id or the function name of an earlier call.",
         "请填写之前某次调用的 tool_call_id 或函数名。",
         "{at}: no earlier call matches this result"),
     "call_without_result": Kind(
         "warning", 'the conversation goes on after the call "{key}" without its result',
         "调用 “{key}” 之后没有结果，对话就继续了",
-        "Add the result as a message of the role tool (function) right after the call, or end the example with it.",
+        "Add the result right after the call, as a message with the role tool (or function), or end the example with "
+        "the call.",
         "请在调用之后补上角色为 tool（function）的结果消息，或让样本以调用结束。",
         "{at}: no result follows this call"),
     "weight_invalid": Kind(
-        "error", "weight must be 0 or 1, on an assistant message only; found {value}",
+        "error", "weight must be 0 or 1, and only on an assistant message; found {value}",
         "weight 只能是 0 或 1，且只能写在 assistant 消息上；现在是 {value}",
         "Write 0 (not trained) or 1 (trained), or remove it.", "请写 0（不训练）或 1（训练），或删去。",
         "{at}: Input should be 0 or 1"),
     "item_last_message": Kind(
-        "error", "the last message of this item is from {value}: it asks for no answer that a grader could score",
-        "这一条的最后一条消息来自 {value}：没有要模型作答、再由评分器判断的问题",
-        "End the messages with a user message; put the text that the grader compares with into a separate key, such "
-        "as reference_answer.",
+        "error", "the last message of this item is from {value}, so there is no question for the model to answer",
+        "这一条的最后一条消息来自 {value}：没有要模型回答的问题",
+        "End the messages with a user message; put the text that the grader compares the answer with into a separate "
+        "key, such as reference_answer.",
         "messages 请以 user 消息结尾；评分器要比较的内容写在另外的键里，例如 reference_answer。",
         "{at}: the last message must be from the user"),
     "nothing_trainable": Kind(

@@ -22,9 +22,9 @@ from luthier.data.rendering.turn_offsets import (
 )
 from luthier.types.errors import RenderError
 
-# By these templates turn reasoning on and off.
+# Variables by which templates turn reasoning on and off.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-# What a template may raise beside Jinja's own errors, for a conversation that its author did not expect.
+# Errors that a template may raise, beside Jinja's own, for a conversation that its author did not expect.
 _TEMPLATE_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 
 
@@ -37,7 +37,7 @@ class Template:
         try:
             self._template = _environment().from_string(text)
         except (jinja2.TemplateError, SyntaxError, *_TEMPLATE_ERRORS) as error:
-            raise RenderError(f"The chat template of this base model cannot be read: {error}") from error
+            raise RenderError(f"The chat template of this base model is not valid: {error}") from error
 
     def render(
         self,
@@ -48,14 +48,14 @@ class Template:
         thinking: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> str:
-        """Messages and definitions as text, with `answer_next` up to the assistant's turn.
+        """Messages and definitions as text; with `answer_next`, followed by the beginning of an answer.
 
         Args:
             thinking: Whether the answers have reasoning, for templates that can turn it off.
             options: Further variables of the template, which take precedence.
 
         Raises:
-            RenderError: For a conversation that the template refuses.
+            RenderError: The template rejects the conversation.
         """
         variables = {**dict.fromkeys(THINKING_SWITCHES, thinking), **(options or {}), **self._tokens}
         variables |= {"messages": self._with_reasoning(messages), "add_generation_prompt": answer_next}
@@ -64,7 +64,7 @@ class Template:
     def render_turns(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, answer_next: bool = False
     ) -> TurnOffsets | None:
-        """As `render`, with the place of each message; None where that is not certain, or the rendering fails."""
+        """As `render`, with the offset of each message; None if the offsets are not certain or rendering fails."""
         if not self._is_one_loop:
             return None
         variables = {**dict.fromkeys(THINKING_SWITCHES, False), **self._tokens}
@@ -81,10 +81,10 @@ class Template:
             with limited_time():
                 return join_limited(self._template.generate(variables))
         except (jinja2.TemplateError, *_TEMPLATE_ERRORS) as error:
-            raise RenderError(f"The base model's chat template refuses this conversation: {error}") from error
+            raise RenderError(f"The base model's chat template rejects this conversation: {error}") from error
 
     def _with_reasoning(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages with their reasoning also under the other name that templates read."""
+        """The messages, with their reasoning also under `thinking`, the other name that templates read."""
         if "message.thinking" not in self.text:
             return messages
         return [
@@ -102,16 +102,16 @@ class Template:
 
     @cached_property
     def _no_definitions(self) -> list[dict[str, Any]] | None:
-        """What stands for no definitions: None, or an empty list for a template that goes through them unasked."""
+        """The value for no definitions: None, or an empty list for a template that iterates over it unconditionally."""
         return [] if not self._takes(None) and self._takes([]) else None
 
     @cached_property
     def _needs_descriptions(self) -> bool:
-        """Whether the template fails on a definition that is a name alone."""
+        """Whether the template fails on a definition that consists of a name only."""
         return not self._takes([{"type": "function", "function": {"name": "a"}}])
 
     def _takes(self, tools: list[dict[str, Any]] | None) -> bool:
-        """Whether the template writes a question with these definitions."""
+        """Whether the template can render a question with these definitions."""
         question = {"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": False}
         try:
             self._generate({**question, **self._tokens, "tools": tools})
@@ -130,7 +130,7 @@ class Template:
 
 
 class _GenerationMarks(Extension):
-    """`{% generation %}`, by which other trainers find the answers, renders what stands in it."""
+    """`{% generation %}`, by which other trainers find the answers, renders its content unchanged."""
 
     tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
 
@@ -140,7 +140,7 @@ class _GenerationMarks(Extension):
 
 
 class _Environment(LimitedEnvironment):
-    """The sandbox, which tells `turn_offsets` of what a template reads."""
+    """The sandbox. It reports the attributes that a template reads to `turn_offsets`."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         refuse_lookahead(obj, attribute)
@@ -153,7 +153,7 @@ class _Environment(LimitedEnvironment):
 
 @cache
 def _environment() -> _Environment:
-    """Jinja as model makers expect it: sandboxed, trimmed blocks, `tojson` without ASCII escapes."""
+    """The Jinja environment that model makers expect: sandboxed, trimmed blocks, `tojson` without ASCII escapes."""
     environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationMarks])
     environment.filters["tojson"] = lossless_json.dumps
     environment.globals["raise_exception"] = _refuse

@@ -1,4 +1,4 @@
-"""Whether what is trained can be read back: no call, argument, result or text of an example is lost in silence."""
+"""Verifies that a rendered example can be read back: no call, argument, result or text of it is silently lost."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from luthier.types.errors import RenderError
 
 
 def check_survival(messages: Messages, tools: Tools, segments: list[Segment], guard: str, form: CallForm) -> None:
-    """Raises RenderError, with the message, for a rendered example from which a part of its messages is missing.
+    """Raises RenderError, with the number of the message, if a part of a message is missing from the rendered example.
 
-    `guard`: the character that splits special tokens inside content.
+    `guard`: the character that `ContentGuard` inserted into the special tokens of the content.
     """
     for segment in segments:
         if segment.message is None:
@@ -23,7 +23,7 @@ def check_survival(messages: Messages, tools: Tools, segments: list[Segment], gu
         if lost is not None:
             raise RenderError(
                 f"Message {segment.message + 1}: the call of {lost} cannot be read back from the text that this base "
-                f"model's chat template makes of it (call form: {form.name})."
+                f"model's chat template writes for it (call form: {form.name})."
             )
     text, position = "".join(segment.text for segment in segments).replace(guard, ""), 0
     for index, message in enumerate(messages):
@@ -34,7 +34,9 @@ def check_survival(messages: Messages, tools: Tools, segments: list[Segment], gu
 
 
 def _end_of(content: str, text: str, position: int) -> int:
-    """The end of the content in the text, from `position` if it is there, as it is or as a JSON string; else -1."""
+    """The offset after `content` in `text`, searched from `position` and then from 0, plain or as a JSON string; -1 if
+    it does not occur.
+    """
     for start in (position, 0):
         for form in (content, lossless_json.dumps(content)[1:-1]):
             place = text.find(form, start)
@@ -44,7 +46,7 @@ def _end_of(content: str, text: str, position: int) -> int:
 
 
 def written(messages: Messages, form: CallForm, definitions: Tools) -> Messages:
-    """The messages with arguments as the form's template gets them."""
+    """The messages, with arguments as they are passed to the form's template."""
     schemas = {tool["function"]["name"]: tool["function"].get("parameters") for tool in definitions or []}
     return [
         {**message, "tool_calls": [_written_call(call, form, schemas) for call in message["tool_calls"]]}
@@ -63,7 +65,9 @@ def _written_call(call: dict[str, Any], form: CallForm, schemas: dict[str, Any])
 
 
 def lost_of_answer(message: dict[str, Any], text: str, form: CallForm, tools: Tools = None) -> str | None:
-    """What of an assistant message cannot be read back from its rendered text: `content`, or a function's name."""
+    """The part of an assistant message that cannot be read back from its rendered text: `content`, or the name of a
+    function; None if all of it can.
+    """
     expected = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []]
     if not expected:
         return None if message["content"].strip() in text else "content"

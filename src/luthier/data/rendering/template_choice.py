@@ -1,8 +1,8 @@
-"""Chooses the chat template and the call form of a base model, by what survives them.
+"""Chooses the chat template and the call form of a base model, by rendering probes and reading them back.
 
-A base model's own template is used if it loses nothing. One that loses definitions, calls or results is never used in
-silence: Luthier's own form takes its place, in the base's own turns if that works, and `lost` says why. It does so too
-where examples have several calls in an answer, or text beside calls, and the base's own template has no place for them.
+A base model's own template is used if it loses nothing. One that loses definitions, calls or results is never used
+silently: Luthier's own form replaces it, inside the base's own turns if that works, and `lost` says why. The same holds
+if examples have several calls in an answer, or text beside calls, and the base's template cannot represent them.
 """
 
 import json
@@ -63,10 +63,10 @@ class Vocabulary:
     """The tokens of a base model that templates and answers need.
 
     Attributes:
-        named: Those that templates refer to, such as `bos_token`.
-        id_of: The id of the token with this text; None if there is no such token.
-        special: Texts of the special tokens.
-        added: Texts of all tokens that are no result of the tokenizer's training.
+        named: The tokens that templates refer to by name, such as `bos_token`.
+        id_of: Returns the id of the token with this text; None if there is no such token.
+        special: The texts of the special tokens.
+        added: The texts of all tokens that were added to the vocabulary of the trained tokenizer.
     """
 
     named: dict[str, str]
@@ -80,11 +80,16 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TemplateChoice:
-    """Attributes:
-    composer: Composes the conversations of a template that rewrites earlier turns; for others it agrees with it.
-    composed: Whether conversations are composed, because the template rewrites earlier turns or ends no answer.
-    parallel: Whether an answer may have several calls.
-    lost: What the base's own template loses, for which it was replaced.
+    """The template and the call form of a base model.
+
+    Attributes:
+        template: The chat template.
+        form: The call form.
+        composer: Composes conversations turn by turn.
+        composed: Whether conversations must be composed, because the template rewrites earlier turns or does not end
+            answers; otherwise rendering a conversation at once gives the same text.
+        parallel: Whether an answer may have several calls.
+        lost: What the base's own template loses, which is why it was replaced.
     """
 
     template: Template
@@ -96,7 +101,7 @@ class TemplateChoice:
 
     @property
     def has_reasoning(self) -> bool:
-        """Whether `reasoning_content` of an answer has a place."""
+        """Whether the template writes the `reasoning_content` of an answer."""
         answer = {"role": "assistant", "content": "a", "reasoning_content": "reason-one"}
         try:
             segments = self.composer.segments([{"role": "user", "content": "q"}, answer], None, answer_next=False)
@@ -109,7 +114,7 @@ class TemplateChoice:
         return keeps_text_beside_calls(partial(self.composer.segments, answer_next=False), self.form)
 
     def unmet(self, needs: Collection[Need]) -> list[Need]:
-        """Those of `needs` that answers of this choice cannot have."""
+        """The `needs` that answers in this template and form cannot satisfy."""
         met = {"parallel calls": self.parallel, "text beside calls": self.keeps_text_beside_calls}
         return [need for need in NEEDS if need in needs and not met[need]]
 
@@ -121,7 +126,7 @@ class TemplateChoice:
 
     @property
     def end_marks(self) -> list[str]:
-        """The tokens at the end of an answer of text, and the one that ends an answer of calls."""
+        """The tokens that end an answer of text, and the one that ends an answer of calls."""
         compose = partial(self.composer.segments, answer_next=False)
         try:
             end = self.composer.end_of_answer
@@ -132,15 +137,16 @@ class TemplateChoice:
 
 
 def choose_template(own_text: str | None, vocabulary: Vocabulary, needs: Collection[Need] = ()) -> TemplateChoice:
-    """For a base model with the template `own_text`, if it has one. Raises RenderError for one that nothing fits.
+    """The choice for a base model. Raises RenderError if no template fits it.
 
-    `needs`: what the answers of the examples have. Where only they are lost, and Luthier's form does not fit the turns
-    of the base, its own template stays, and such examples cannot be rendered.
+    `own_text`: the base's template, None if it has none. `needs`: what the answers of the examples contain. If only
+    these are lost, and Luthier's form does not fit the base's turns, the base's template is kept, and such examples
+    cannot be rendered.
     """
     if own_text is None:
         return stored_template(_made_up(vocabulary), vocabulary)
     own = Template(own_text, vocabulary.named)
-    own.render(PLAIN_CONVERSATIONS[0][:1], None, answer_next=True)  # one that writes nothing is an error of the base's
+    own.render(PLAIN_CONVERSATIONS[0][:1], None, answer_next=True)  # raises if it cannot even render a question
     choice, losses = _judge(own, vocabulary)
     if choice is not None:
         choice = _with_text_before_calls(choice, vocabulary)
@@ -149,14 +155,14 @@ def choose_template(own_text: str | None, vocabulary: Vocabulary, needs: Collect
     choice = _substitute([*_in_own_turns(own, vocabulary), *_without_own_turns(vocabulary)], losses, vocabulary)
     if choice is None:
         lost = ", ".join(losses)
-        raise RenderError(f"The chat template loses {lost}, and Luthier's own forms do not fit this base.")
+        raise RenderError(f"The chat template loses {lost}, and Luthier's own call forms do not fit this base model.")
     return choice
 
 
 def _substitute(
     texts: Sequence[str], losses: Sequence[Loss], vocabulary: Vocabulary, needs: Collection[Need] = ()
 ) -> TemplateChoice | None:
-    """The first of Luthier's templates that loses nothing, in place of one that has `losses`."""
+    """The first of Luthier's templates `texts` that loses nothing, as a substitute for one that has `losses`."""
     for text in texts:
         with suppress(RenderError):
             choice, _ = _judge(Template(text, vocabulary.named), vocabulary, losses)
@@ -166,7 +172,9 @@ def _substitute(
 
 
 def _with_text_before_calls(choice: TemplateChoice, vocabulary: Vocabulary) -> TemplateChoice:
-    """The choice, or its template with text and calls of an answer as two messages where it would lose the text."""
+    """The choice itself if it keeps text beside calls; else one that passes text and calls to the template as two
+    messages, if that keeps them.
+    """
     if choice.keeps_text_beside_calls:
         return choice
     text = (_FOLDER / "text_before_calls.jinja").read_text(encoding="utf-8") + choice.template.text
@@ -175,7 +183,7 @@ def _with_text_before_calls(choice: TemplateChoice, vocabulary: Vocabulary) -> T
 
 
 def stored_template(text: str, vocabulary: Vocabulary) -> TemplateChoice:
-    """For the template that an adapter was trained with; it is used whatever it loses."""
+    """The choice for a stored template, with which an adapter was trained; it is used whatever it loses."""
     template = Template(text, vocabulary.named)
     choice, losses = _judge(template, vocabulary)
     if choice is not None:
@@ -189,7 +197,7 @@ def stored_template(text: str, vocabulary: Vocabulary) -> TemplateChoice:
 def _judge(
     template: Template, vocabulary: Vocabulary, lost: Sequence[Loss] = ()
 ) -> tuple[TemplateChoice | None, list[Loss]]:
-    """The choice of this template, or None and what it loses; `lost`: what the base's own loses."""
+    """(the choice with this template, nothing), or (None, what the template loses). `lost`: as in the choice."""
     composer = TurnComposer(template, vocabulary.special)
     compose = partial(composer.segments, answer_next=False)
     losses: list[Loss] = []
@@ -200,19 +208,19 @@ def _judge(
             composed = _rewrites(template, compose, parallel)
             return TemplateChoice(template, form, composer, composed, parallel, tuple(lost)), []
         losses = losses or of_form
-        if "definition" in of_form:  # whatever the form
+        if "definition" in of_form:  # which does not depend on the form
             break
     return None, losses
 
 
 def _forms(vocabulary: Vocabulary) -> Iterator[CallForm]:
-    marks = (text for text in vocabulary.added if not any(map(str.isdigit, text)))  # the rest are reserved ones
+    marks = (text for text in vocabulary.added if not any(map(str.isdigit, text)))  # the others are reserved tokens
     special = SpecialTokens.of(marks, vocabulary.id_of)
     yield from (form(special) for form in FORMS)
 
 
 def _rewrites(template: Template, compose: Compose, parallel: bool) -> bool:
-    """Whether a whole conversation is rendered otherwise than turn by turn."""
+    """Whether rendering a conversation at once gives another text than composing it turn by turn."""
     conversations = [*PLAIN_CONVERSATIONS, *CALL_CONVERSATIONS, *([PARALLEL_CONVERSATION] if parallel else [])]
     return any(_filled(compose(messages, None)) != _whole(template, messages) for messages in conversations)
 
@@ -229,7 +237,7 @@ def _filled(segments: list[Segment]) -> list[Segment]:
 
 
 def _in_own_turns(own: Template, vocabulary: Vocabulary) -> list[str]:
-    """Templates of Luthier's in the turns of the base, the closest to its own first."""
+    """Luthier's templates that keep the turns of the base's template, the one closest to it first."""
     substitutes = []
     if "<｜tool▁call▁begin｜>" in vocabulary:
         substitutes.append((_FOLDER / "deepseek_calls.jinja").read_text(encoding="utf-8") + own.text)
@@ -265,14 +273,16 @@ def _chatml(own: Template, vocabulary: Vocabulary) -> list[str]:
 
 
 def _made_up(vocabulary: Vocabulary) -> str:
-    """Luthier's template with tokens of the base, for one without a template, which was not trained to chat.
+    """Luthier's template with tokens of the base model, for one without a template, which was not trained to chat.
 
-    Answers end with the token that ends texts. Raises RenderError for a base without it.
+    Answers end with the end-of-text token. Raises RenderError for a base model without such a token.
     """
     named = vocabulary.named
     end = named.get("eos_token", "")
     if end not in vocabulary:
-        raise RenderError("The base model has no chat template, and no end token with which one could be made.")
+        raise RenderError(
+            "The base model has no chat template, and no end-of-text token with which Luthier could make one."
+        )
     begin = next((mark for mark in _TURN_STARTS if mark in vocabulary), "### ")
     text = (_FOLDER / "chatml_tools.jinja").read_text(encoding="utf-8")
     text = text.replace("<|im_start|>", begin).replace("<|im_end|>", end)

@@ -1,8 +1,8 @@
 """Tool-definition dropout: training includes an example's definitions in full, slim, or not at all.
 
-A model that always reads the definitions learns to read them; one that never does memorises the functions and is
-thrown off when they are sent. With dropout it learns both. The level of an example changes from epoch to epoch and
-follows from the seed alone. A file in which every answer is a call teaches that everything is one, so examples of
+A model that always sees the definitions learns to depend on them; one that never does memorises the functions and is
+confused when definitions are sent. With dropout it learns both. The level of an example changes from epoch to epoch and
+depends only on the seed. A file in which every answer is a call teaches that every request leads to one, so examples of
 small talk and of other requests, answered in words, are added to it.
 """
 
@@ -18,9 +18,9 @@ from luthier.data.examples.tool_definitions import DETAIL_LEVELS, DefinitionDeta
 from luthier.language import Language
 from luthier.types.errors import LuthierError
 
-_ADDED_SHARE = 0.1  # of the file: enough to learn that words are an answer too
-_MAX_SYSTEM_PROMPTS = 100  # distinct ones that are counted; a file with more has no commonest one
-_RANDOM_STREAM = 77  # separates these random numbers from those that order the examples
+_ADDED_SHARE = 0.1  # of the file; enough to learn that an answer may be words
+_MAX_SYSTEM_PROMPTS = 100  # distinct prompts that are counted
+_RANDOM_STREAM = 77  # keeps these random numbers independent of those that order the examples
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -34,7 +34,7 @@ class ToolDropout:
 
     @classmethod
     def parse(cls, text: str) -> "ToolDropout":
-        """From "40,20,40", or "full", "slim", "none" for one level only. Raises LuthierError."""
+        """Parses "40,20,40", or "full", "slim" or "none" for a single level. Raises LuthierError."""
         if text in DETAIL_LEVELS:
             return cls(*(float(text == level) for level in DETAIL_LEVELS))
         try:
@@ -42,13 +42,15 @@ class ToolDropout:
         except ValueError:
             parts = []
         if len(parts) != len(DETAIL_LEVELS) or min(parts) < 0 or not sum(parts):
-            raise LuthierError(f"'{text}' is no mix of definitions: write three shares such as 40,20,40, or full.")
+            raise LuthierError(
+                f"'{text}' is not a mix of definitions: write three shares, such as 40,20,40, or full, slim or none."
+            )
         return cls(*(part / sum(parts) for part in parts))
 
     def levels(self, seed: int, epoch: int, count: int) -> np.ndarray:
         """int8 [count]: the level of each example in `epoch`, as an index of `DETAIL_LEVELS`.
 
-        Every example visits the levels over the epochs; where it starts depends on the seed.
+        Over the epochs, every example visits the levels; its first level depends on the seed.
         """
         return _levels(self, seed, epoch, count)
 
@@ -74,7 +76,9 @@ def apply_detail(example: Example, detail: DefinitionDetail) -> Example:
 
 
 class NoCallExamples:
-    """Examples without a call, for a file that has definitions and no such example. It observes every example first."""
+    """Makes examples without a call, for a file that has definitions but no such example. First, every example of the
+    file is observed.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -96,7 +100,7 @@ class NoCallExamples:
         self._languages[language_of(example)] += 1
 
     def examples(self, seed: int) -> list[Example]:
-        """Examples with the file's commonest system prompt and definitions, in its language."""
+        """The examples to add, with the file's commonest system prompt, its definitions, and in its language."""
         if not self._all_call or not self._system_prompts:
             return []
         template = self._templates[self._system_prompts.most_common(1)[0][0]]

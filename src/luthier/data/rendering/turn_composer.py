@@ -1,12 +1,12 @@
-"""Conversations composed turn by turn from what a chat template writes for each turn.
+"""Composes conversations turn by turn from what a chat template writes for each turn.
 
-Many templates write an answer otherwise once another turn follows it: they drop its reasoning, or end it with another
-token. A model must see at serving the very tokens that it was trained on, so each answer is taken as the template
-writes it at the end of a conversation, and stays as it is: a conversation only ever grows.
+Many templates write an answer differently once another turn follows it: they drop its reasoning, or end it with another
+token. At serving, a model must see exactly the tokens that it was trained on. So each answer is rendered as the
+template writes it at the end of a conversation, and is kept unchanged: a conversation is only ever appended to.
 
-The template is asked with short conversations in which a character that occurs nowhere else stands for the answer; so
-what it writes before and behind the answer is found without knowing its markup. Definitions are written once, before
-the first answer. The cost is linear in the number of turns.
+The template renders short conversations in which a character that occurs nowhere else stands for the answer. This shows
+what it writes before and after an answer, without knowledge of its markup. Definitions are written once, before the
+first answer. The cost is linear in the number of turns.
 """
 
 import re
@@ -23,14 +23,16 @@ from luthier.types.errors import RenderError
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]] | None
 
-_PROMPT, _ANSWER, _REASON = "\ue100", "\ue101", "\ue102"  # stand for a question, its answer and the reasoning
+_PROMPT, _ANSWER, _REASON = "\ue100", "\ue101", "\ue102"  # placeholders of a question, its answer and the reasoning
 _QUESTION: dict[str, Any] = {"role": "user", "content": _PROMPT}
-_LEFT_OUT = "The base model's chat template leaves an answer out."
+_LEFT_OUT = "The base model's chat template leaves out an answer."
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a conversation. `message`: the index of the assistant message that it is the answer of, if it is."""
+    """A piece of a rendered conversation. `message`: the index of the assistant message whose answer it is; None for
+    text between answers.
+    """
 
     text: str
     message: int | None = None
@@ -38,11 +40,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where the answers of a template stand.
+    """The text around a template's answers.
 
     Attributes:
         lead: What the template writes between a question and its answer.
-        opens_reasoning: Whether the prompt of that answer ends with the beginning of reasoning.
+        opens_reasoning: Whether the prompt for that answer ends with the mark that opens reasoning.
     """
 
     lead: str
@@ -58,10 +60,10 @@ class TurnComposer:
         self._end_mark = re.compile("|".join(map(re.escape, sorted(end_marks, key=len, reverse=True))) or r"(?!)")
 
     def segments(self, messages: Messages, tools: Tools, *, answer_next: bool, thinking: bool = False) -> list[Segment]:
-        """The conversation, cut at both ends of every answer; `thinking`: of the answer that is to be written.
+        """The conversation, cut at both ends of every answer. `thinking`: whether the next answer is to have reasoning.
 
         Raises:
-            RenderError: For a conversation that the template refuses, or whose answers it does not write.
+            RenderError: The template rejects the conversation, or leaves out an answer.
         """
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         if not answers:
@@ -83,7 +85,7 @@ class TurnComposer:
 
     @property
     def opens_reasoning(self) -> bool:
-        """Whether every prompt ends with the beginning of reasoning."""
+        """Whether every prompt ends with the mark that opens reasoning."""
         return self._frame.opens_reasoning
 
     @cached_property
@@ -100,7 +102,10 @@ class TurnComposer:
         return self._template.render(messages, tools, answer_next=answer_next, thinking=thinks, options=self._options)
 
     def _opened_once(self, answer: str, prompt: str) -> str:
-        """An answer with reasoning, which either its prompt or itself opens: templates differ behind results."""
+        """An answer with reasoning, adjusted so that either `prompt` or the answer opens the reasoning, but not both.
+
+        After results, some templates open it in both, some in neither.
+        """
         is_open, opens = self._opening.search(prompt), answer.startswith(self.marks.opening)
         if is_open and opens:
             return answer.removeprefix(self.marks.opening).lstrip("\n")
@@ -113,13 +118,13 @@ class TurnComposer:
         return text if thinks else self._without_reasoning(text)
 
     def _without_reasoning(self, prompt: str) -> str:
-        """Ends reasoning that the template begins although it is off."""
+        """Ends reasoning that the template opens although it is turned off."""
         return prompt + self.marks.end if self._opening.search(prompt) else prompt
 
     def _answer(
         self, answer: "_MarkedAnswer", block: Messages, answer_next: bool, next_thinks: bool
     ) -> tuple[str, str]:
-        """(the answer with the mark that ends it, what follows it up to the next answer)."""
+        """(the answer with the mark that ends it, the text from there to the next answer)."""
         thinks = self._thinks(answer.message)
         text = self._without_lead(answer.message, thinks)
         tail = self._behind_answer(answer, [], thinks=thinks)
@@ -135,11 +140,11 @@ class TurnComposer:
         return text + mark, between.removeprefix(mark)
 
     def _without_lead(self, message: dict[str, Any], thinks: bool) -> str:
-        """What the template writes of an answer behind its prompt, as the last message."""
+        """What the template writes for an answer after its prompt, if it is the last message."""
         frame = self._thinking_frame if thinks else self._frame
         text = self._text([_QUESTION, message], thinks=thinks).partition(_PROMPT)[2]
         if not text.startswith(frame.lead):
-            raise RenderError("The base model's chat template does not write this answer as it writes others.")
+            raise RenderError("The base model's chat template writes this answer differently from other answers.")
         text = text[len(frame.lead) :]
         if not thinks or message["reasoning_content"].strip() in text:
             return text
@@ -159,7 +164,7 @@ class TurnComposer:
         return behind
 
     def _mark_of_next_turn(self, answer: "_MarkedAnswer") -> str:
-        """The mark by which a model ends an answer whose template writes no end: that of the turn that follows."""
+        """The mark that ends an answer if the template writes none at its end: the one that begins the next turn."""
         mark = self._end_mark.match(self._behind_answer(answer, [answer.next_message]).lstrip())
         return mark[0] if mark else ""
 
@@ -167,8 +172,8 @@ class TurnComposer:
         """(the end of the answer, what follows it).
 
         Args:
-            tail: What stands behind the answer when it is the last message.
-            reference: The same when another turn follows it.
+            tail: What the template writes after the answer if it is the last message.
+            reference: The same if another turn follows the answer.
             following: The same in this conversation.
         """
         end = tail.rstrip()  # the line break after the end of a turn is never generated
@@ -180,7 +185,7 @@ class TurnComposer:
             return end, following[len(end) :]
         mark = self._end_mark.search(following)
         if not (end and mark):
-            raise RenderError("The base model's chat template ends an answer otherwise once another turn follows it.")
+            raise RenderError("The base model's chat template ends an answer differently once another turn follows it.")
         return end, following[mark.end() :]
 
     @cached_property
@@ -202,37 +207,41 @@ class TurnComposer:
 
 
 def _shared(prompt: str, before: str) -> str:
-    """The prompt as far as the template writes it when an answer follows; `before`: all that it then writes before."""
+    """The part of the prompt that the template also writes if an answer follows. `before`: what it then writes before
+    the answer. Raises RenderError if the two differ.
+    """
     if before.startswith(prompt):
         return prompt
     shared = _common(prompt, before)
     if shared != before and before[len(shared) :].strip():
-        raise RenderError("The base model's chat template writes other text before an answer than it asks for.")
+        raise RenderError(
+            "The base model's chat template writes other text before an answer than in the prompt for it."
+        )
     return shared
 
 
 def _common(first: str, second: str) -> str:
-    """The longest beginning of both."""
+    """The longest common prefix."""
     pairs = enumerate(zip(first, second, strict=False))
     return first[: next((size for size, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))]
 
 
 @dataclass(frozen=True)
 class _MarkedAnswer:
-    """An answer; `sentinel`: a character that occurs nowhere in the conversation."""
+    """An answer that can be marked with `sentinel`, a character that occurs nowhere in the conversation."""
 
     message: dict[str, Any]
     sentinel: str
 
     @property
     def next_message(self) -> dict[str, Any]:
-        """A message that may follow."""
+        """A message that may follow the answer."""
         calls = self.message.get("tool_calls")
         return {"role": "tool", "content": "", "tool_call_id": calls[-1].get("id")} if calls else _QUESTION
 
     @cached_property
     def marked(self) -> dict[str, Any]:
-        """The message with the sentinel at the end of what the template writes of it."""
+        """The message with the sentinel at the end of what the template writes for it."""
         calls = self.message.get("tool_calls")
         if not calls:
             return {**self.message, "content": self.sentinel}

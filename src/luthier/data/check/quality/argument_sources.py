@@ -1,6 +1,6 @@
 """Arguments of calls that nobody has mentioned: a model trained on them learns to invent values.
 
-A value counts as mentioned if it, or a word of it, stands in an earlier text or in a definition. Dates, truth values
+A value counts as mentioned if it, or a word of it, occurs in an earlier text or in a definition. Dates, truth values
 and words of another script are derived rather than copied, and are not judged.
 """
 
@@ -27,14 +27,15 @@ _NUMBER_WORDS = re.compile(
 
 
 class ArgumentSourceCheck(QualityCheck):
-    """Compares the arguments of each call with what stands before it."""
+    """Compares the arguments of each call with the text before it."""
 
     kinds = {  # noqa: RUF012 - as the base class declares it
         "argument_unmentioned": Kind(
             "note",
             'nothing before the call mentions the value of "{key}": {value}',
             "调用之前没有提到 “{key}” 的值：{value}",
-            "Let the question or the system prompt say it, or the assistant ask; else the model learns to invent it.",
+            "Add it to the question or the system prompt, or let the assistant ask for it; otherwise the model learns "
+            "to invent values.",
             "请让问题或 system 提示给出这个值，或让 assistant 追问；否则模型会学着编造。",
             "{place}: an argument that nothing mentions",
         )
@@ -70,7 +71,10 @@ def _leaves(call: Call, context: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_mentioned(value: str | int | float, context: str) -> bool:
-    """Whether the context, in lower case and without commas, has the value, a word of it, or what it derives from."""
+    """Whether `context` contains the value, a word of it, or something that the value may be derived from.
+
+    `context` is in lower case and has no commas.
+    """
     if isinstance(value, int | float):
         forms = {str(value), f"{value:g}", f"{value * 100:g}"}
         return value in (0, 1, -1) or any(form in context for form in forms) or bool(_NUMBER_WORDS.search(context))

@@ -1,4 +1,4 @@
-"""Texts that a program has damaged: escapes read wrongly or twice, values that are missing, marks of a template."""
+"""Texts that a program has damaged: wrongly decoded escapes, missing values, placeholders that were not filled in."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from luthier.data.check.registry import QualityCheck
 from luthier.data.findings import Finding
 from luthier.data.findings.kinds import Kind
 
-# A keyword of each match of these two patterns is in `keywords`, too.
-# Control characters, and what is left of a command of LaTeX whose backslash and first letter became one.
+# Every match of these two patterns contains one of `keywords`; extend those together with the patterns.
+# Control characters, and the rest of a LaTeX command whose backslash and first letter were read as an escape.
 _CONTROL = re.compile(
     r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]\w{0,12}"
     r"|\t(?:imes|heta|ext\{|extbf|au\b|anh\b)|\r(?:ho\b|ight|angle|m\{)|\n(?:eq\b|abla\b|u\b(?= )|otin\b)"
@@ -42,12 +42,13 @@ _CODE = re.compile(r"```|^ {4}|<[a-z]+[ />]|\bdef |\bfunction\b|\bimport ", re.M
 
 
 class DamagedTextCheck(QualityCheck):
-    """Searches all texts for traces of escapes, and the answers for missing values and marks of a template."""
+    """Searches all texts for traces of escapes, and the answers for missing values and placeholders."""
 
     kinds = {  # noqa: RUF012 - as the base class declares it
         "escape_damage": Kind(
             "warning",
-            "a control character in the text, perhaps a backslash sequence such as \\f of \\frac: {value}",
+            "a control character in the text, perhaps from a backslash that was read as an escape (the \\f of \\frac): "
+            "{value}",
             "文本里有控制字符，可能是把 \\frac 之类的反斜杠当成了转义（\\f）：{value}",
             "Write a backslash in JSON twice (\\\\frac), or let json.dumps do it.",
             "JSON 里的反斜杠要写两次（\\\\frac），或交给 json.dumps。",
@@ -55,25 +56,25 @@ class DamagedTextCheck(QualityCheck):
         ),
         "escape_residue": Kind(
             "warning",
-            "an escape that was not decoded: {value}",
-            "有没有解码的转义：{value}",
-            "Decode it before writing; otherwise the model learns to write the escape.",
-            "请在写出之前解码；否则模型会学着这样写。",
-            "{place}: an escape that was not decoded",
+            "an escape sequence that was not decoded: {value}",
+            "含有未解码的转义序列：{value}",
+            "Decode it before you write the file; otherwise the model learns to write escape sequences.",
+            "请在写出文件之前解码；否则模型会学着这样写。",
+            "{place}: an escape sequence that was not decoded",
         ),
         "placeholder": Kind(
             "warning",
             "a placeholder that was not filled in: {value}",
-            "有没有填写的占位符：{value}",
+            "含有未填写的占位符：{value}",
             "Fill it in; otherwise the model learns to write the placeholder.",
             "请填上实际内容；否则模型会学着写出占位符。",
             "{place}: a placeholder that was not filled in",
         ),
         "missing_value": Kind(
             "warning",
-            "the answer is only {value}, as a program writes a missing value",
+            "the answer is only {value}, which looks like a missing value",
             "回答只有 {value}，像是程序写出的缺失值",
-            "Write the answer, or remove the example; if it is a label, it may stay.",
+            "Write the answer, or remove the example; keep it if it is a label.",
             "请写上回答或删去样本；如果它是一个标签，可以保留。",
             "{place}: the answer is a missing value",
         ),

@@ -1,7 +1,7 @@
-"""What OpenAI's preparation tool for prompt/completion files said: separators, leading spaces, endings.
+"""The conventions of OpenAI's preparation tool for prompt/completion files: separators, leading spaces, endings.
 
-The rules are the tool's. Here they are notes, because such a pair is trained inside the base's chat template, whose
-marks stand where the tool wanted separators.
+Here they are notes, because such a pair is trained inside the base model's chat template, whose special tokens do the
+work of the separators.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from luthier.data.findings import Finding, make_finding
 from luthier.data.findings.kinds import Kind
 
 _MIN_PAIRS = 10
-_MAX_DISTINCT = 10_000  # completions that are compared; a file with more is no classification
+_MAX_DISTINCT = 10_000  # completions that are compared; a file with more is not a classification
 _REMEDY_EN = (
-    "Nothing needs to be done here: the pair is trained inside the base's chat template, whose marks show where each "
-    "text ends. It matters for a file that goes to OpenAI's completions models."
+    "Nothing to do here: the pairs are trained inside the base model's chat template, whose special tokens separate "
+    "the two texts. It matters only in a file for OpenAI's completions models."
 )
 _REMEDY_ZH = (
-    "在这里不需要处理：这样的样本放在基座模型的对话模板里训练，模板的标记已经分开两段文本。"
+    "在这里不需要处理：这样的样本放在基座模型的对话模板里训练，模板的特殊 token 已经分开两段文本。"
     "只有文件要用于 OpenAI 的 completions 模型时才有关系。"
 )
 
@@ -36,7 +36,7 @@ class PairConventionCheck(QualityCheck):
         "completion_space_missing": Kind(
             "note",
             "completions that do not begin with a space: {value}",
-            "completion 不以空格开头：{value}",
+            "不以空格开头的 completion：{value}",
             _REMEDY_EN, _REMEDY_ZH, "Completions do not begin with a space",
         ),
         "completion_ending_missing": Kind(
@@ -81,7 +81,7 @@ class PairConventionCheck(QualityCheck):
 
 
 def _common_ending(ending: str | None, text: str) -> str:
-    """Of all texts so far; None before the first."""
+    """The common ending of `text` and all texts before it; `ending`: theirs, None before the first."""
     if ending is None:
         return text
     while not text.endswith(ending):

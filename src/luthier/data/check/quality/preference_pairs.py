@@ -1,6 +1,6 @@
-"""Preference pairs that contradict each other, and a preference that the length of the answers gives away.
+"""Preference pairs that contradict each other, and preferences that the length of the answers gives away.
 
-All other checks see a pair as a conversation that ends with its preferred answer.
+All other checks treat a pair as a conversation that ends with its preferred answer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,11 +12,11 @@ from luthier.data.findings import Finding, make_finding
 from luthier.data.findings.kinds import Kind
 
 _MIN_PAIRS = 16
-_MIN_SHARE = 0.9  # of the pairs; people prefer the longer answer in 60 to 65 % of usual ones
-_MIN_RATIO = 1.5  # the median, of the longer answer's characters to the shorter one's
+_MIN_SHARE = 0.9  # of the pairs; in ordinary data, people prefer the longer answer in 60 to 65 % of them
+_MIN_RATIO = 1.5  # the median ratio of the longer answer's characters to the shorter one's
 _REMEDY_EN = (
-    "Fine if length is what the model should learn; otherwise add pairs in which the answer of the other length is "
-    "preferred: length is learnt before anything else."
+    "Fine if length is what the model should learn; otherwise add pairs in which the other length is preferred: a "
+    "model learns length before anything else."
 )
 _REMEDY_ZH = "如果要学的就是长短则没有问题；否则请加入长短相反的偏好样本：模型最先学会的是长短。"
 
@@ -27,7 +27,7 @@ class PreferencePairCheck(QualityCheck):
     kinds = {  # noqa: RUF012 - as the base class declares it
         "preference_reversed": Kind(
             "warning",
-            "the same two answers to the same question as in line {detail}, and the other one is preferred",
+            "the same question and answers as in line {detail}, but the other answer is preferred",
             "与第 {detail} 行是同样的问题和同样的两个回答，优选的却是另一个",
             "Decide which answer is better, and remove the other pair: together they teach nothing.",
             "请确定哪个回答更好，并删去另一个样本：两个都留着等于什么也没教。",
@@ -48,7 +48,7 @@ class PreferencePairCheck(QualityCheck):
     }  # fmt: skip
 
     def __init__(self) -> None:
-        self._lines: dict[int, int] = {}  # by context, preferred and other answer, hashed in this order
+        self._lines: dict[int, int] = {}  # the hash of (context, preferred answer, other answer) → its first line
         self._ratios: list[float] = []  # characters of the preferred answer to those of the other one
 
     def check(self, batch: Batch) -> Iterable[Finding]:

@@ -1,4 +1,4 @@
-"""Marks in answers that no reader should see: calls as a template writes them, reasoning that does not end, invisible
+"""Marks in answers that no reader should see: a chat template's call markers, unfinished reasoning, invisible
 characters.
 """
 
@@ -13,7 +13,7 @@ from luthier.data.findings.kinds import Kind
 
 _CALL = re.compile(r"<(?:tool_call|function_call)>\s*[{<]|<function=\w+>|\[TOOL_CALLS\]|<\|(?:tool_call|python_tag)")
 _REASONING = re.compile(r"</?think>")
-# A zero-width space parts the words of scripts that write none, such as Thai, Lao, Burmese and Khmer.
+# A zero-width space separates the words of scripts without spaces, such as Thai, Lao, Burmese and Khmer.
 _INVISIBLE = re.compile(r"[\u202d\u202e\u2060\ufeff]|(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 
 
@@ -25,19 +25,19 @@ class WrittenMarksCheck(QualityCheck):
             "warning",
             "a call is written as text: {value}",
             "函数调用写成了文本：{value}",
-            "Write calls into “tool_calls” and definitions into “tools”; as text, clients see the markers instead of "
-            "a call.",
+            "Write calls into “tool_calls” and definitions into “tools”; otherwise clients get the markers as text "
+            "instead of a call.",
             "调用请写进 “tool_calls”，定义写进 “tools”；写成文本时，客户端只会看到标记，得不到调用。",
             "{place}: a call is written as text",
         ),
         "reasoning_open": Kind(
             "warning",
-            "“<think>” and “</think>” do not enclose the reasoning: {value}",
-            "“<think>” 和 “</think>” 没有把思考过程括起来：{value}",
+            "“<think>” or “</think>” is missing around the reasoning: {value}",
+            "思考过程缺少 “<think>” 或 “</think>” 标记：{value}",
             "Write both markers, or write the reasoning into “reasoning_content”; remove an answer that was cut off "
             "during its reasoning.",
             "请写全两个标记，或把思考过程写进 “reasoning_content”；在思考中被截断的回答请删去。",
-            "{place}: reasoning is not enclosed by its marks",
+            "{place}: a marker of the reasoning is missing",
         ),
         "invisible_character": Kind(
             "warning",
@@ -60,7 +60,7 @@ class WrittenMarksCheck(QualityCheck):
 def _calls(batch: Batch) -> Iterator[Finding]:
     answers = batch.answers
     for row in answers.rows(answers.among(keywords().texts_with(batch.joined, CALLS))):
-        if (match := _CALL.search(row.text)) and "```" not in row.text:  # which explains the form
+        if (match := _CALL.search(row.text)) and "```" not in row.text:  # a code block may explain the call form
             yield batch.finding("call_as_text", row.example, row.message, value=row.text[match.start() :])
 
 
@@ -73,7 +73,7 @@ def _invisible_characters(batch: Batch) -> Iterator[Finding]:
 
 
 def _open_reasoning(batch: Batch) -> Iterator[Finding]:
-    """Of answers that begin with reasoning and never end it, or end what has not begun."""
+    """Findings on answers whose reasoning begins and does not end, or ends without a beginning."""
     answers = batch.answers
     for row in answers.rows(answers.among(keywords().texts_with(batch.joined, REASONING))):
         marks, text = _REASONING.findall(row.text), row.text.strip()
