@@ -1,4 +1,4 @@
-"""Graders, function-call scores, comparisons with confidence, reports."""
+"""Graders, scores of function calls and texts, paired comparisons with confidence intervals, and reports."""
 
 from luthier.evaluation.run import evaluate
 

@@ -1,4 +1,4 @@
-"""Advice from the metrics of a report: what to change before the next training run, only where they support it."""
+"""Advice from the metrics of a report: what to change before the next training run, if the metrics support it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -9,9 +9,9 @@ from luthier.evaluation.model_run import ModelRun
 from luthier.evaluation.tool_call_report import HEADLINE
 from luthier.language import Language, say
 
-Say = Callable[[str, str], str]  # (English, Chinese) in the language of the report
+Say = Callable[[str, str], str]  # (English, Chinese) → the one in the language of the report
 
-_FEW_CASES = 50  # below it, intervals are wider than most differences of interest
+_FEW_CASES = 50  # with fewer, intervals are wider than most differences of interest
 _COMPARED_TEXT_METRICS = ("exact_match", "label_accuracy", "chrf", "full_valid_loss", "valid_loss")
 _WEAK_ACCURACY, _MIN_CASES_PER_CLASS, _MAX_WEAK_CLASSES = 0.7, 3, 3
 _MAX_SWALLOWING, _SWALLOWED_RATE = 2, 0.1
@@ -33,7 +33,9 @@ def advise(
     losses: Sequence[tuple[float, float]],
     language: Language | None,
 ) -> list[str]:
-    """Sentences, most urgent first. `runs[0]` is the evaluated model; `losses`: (epoch, full validation loss)."""
+    """Sentences of advice, most urgent first. `runs[0]` is a run of the evaluated model; `losses`: (epoch, full
+    validation loss in nats) of the job that trained it.
+    """
 
     def tell(en: str, zh: str) -> str:
         return say(en, zh, language)
@@ -171,8 +173,8 @@ def _text_quality(main: ModelRun, tell: Say) -> Iterator[str]:
 
 
 def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
-    """The answers that are given in place of others, the most frequent first, each as in the run that has most of it;
-    "" is no call or no known label.
+    """Advice on functions or labels that the model answers in place of others, the most frequent first, each by the run
+    in which it is most frequent. The name "" stands for no call or no known label.
     """
     is_calls = HEADLINE in runs[0].metrics
     most: dict[str, tuple[ModelRun, Counter[str]]] = {}
@@ -204,7 +206,7 @@ def _swallowing(runs: Sequence[ModelRun], tell: Say) -> Iterator[str]:
 
 
 def _given_instead(run: ModelRun) -> dict[str, Counter[str]]:
-    """By answer, the expected ones that it took the place of."""
+    """For each wrong answer of a run, the expected answers that it replaced, with counts."""
     counts: dict[str, Counter[str]] = {}
     for expected, row in run.confusion.items():
         for predicted, count in row.items():
@@ -214,7 +216,7 @@ def _given_instead(run: ModelRun) -> dict[str, Counter[str]]:
 
 
 def _weak_classes(main: ModelRun, tell: Say) -> Iterator[str]:
-    """Functions or labels with low accuracy, worst first."""
+    """Advice on functions or labels with low accuracy, worst first."""
     weak = []
     for label, row in main.confusion.items():
         n, correct = sum(row.values()), row.get(label, 0)

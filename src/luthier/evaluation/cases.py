@@ -16,8 +16,8 @@ from luthier.types.errors import LuthierError
 class Case:
     """A conversation up to its last assistant message, and that message as the reference answer.
 
-    `reference`: its text; `tools`: the example's definitions, in the `tools` form; `form`: how the example writes
-    calls.
+    `expected_calls` and `reference`: the calls and the text of the reference answer; `tools`: the example's
+    definitions, in the `tools` form; `form`: the form in which the example writes calls.
     """
 
     line: int
@@ -28,7 +28,7 @@ class Case:
     form: WireForm | None
 
     def request(self, model: str, definitions: DefinitionDetail) -> dict[str, Any]:
-        """The body of a greedy chat completion, with definitions in full, slim or omitted."""
+        """The body of a request for a greedy chat completion, with full, slim or no definitions."""
         tools = with_detail(self.tools, definitions)
         body: dict[str, Any] = {"model": model, "messages": self.messages, "temperature": 0}
         if tools and self.form == "functions":
@@ -39,7 +39,7 @@ class Case:
 
 
 def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] | None = None) -> Iterator[Case]:
-    """One case per example; `definitions` are for examples that carry none. Raises LuthierError with the line."""
+    """One case per example. `definitions`: for examples that have none. Raises LuthierError, with the line."""
     for example in examples:
         index = max(
             (i for i, message in enumerate(example.messages) if message.get("role") == "assistant"), default=None
@@ -68,13 +68,15 @@ def build_cases(examples: Iterable[Example], definitions: list[dict[str, Any]] |
 
 
 def merge_definitions(cases: list[Case]) -> FunctionSchemas | None:
-    """Every function that any of the cases defines; None when there is none."""
+    """Every function that any of the cases defines; None if there are none."""
     tools = collect_definitions(case.tools for case in cases if case.tools)
     return FunctionSchemas(tools) if tools else None
 
 
 def _expected_calls(answer: dict[str, Any]) -> list[ExpectedCall]:
-    """`acceptable`, beside the calls of a message, may list the values that count as correct for each call."""
+    """The calls of an answer. The key `acceptable` of the message may list, for each call, the values that count as
+    correct.
+    """
     calls = [call["function"] for call in answer.get("tool_calls") or []]
     if answer.get("function_call"):
         calls.append(answer["function_call"])

@@ -8,7 +8,7 @@ from luthier.evaluation.statistics import Difference
 
 @dataclass(frozen=True)
 class Comparison:
-    """`second` against `first`: each a model with the definitions that it was sent."""
+    """`second` compared with `first`. Each is a model with the detail of the definitions that it was sent."""
 
     metric: str
     first: tuple[str, DefinitionDetail]

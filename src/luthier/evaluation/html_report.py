@@ -38,7 +38,7 @@ def render_html(report: Report, language: Language | None = None) -> str:
 
 
 def _loss_curve(losses: Sequence[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
-    """(x, y, epoch, loss) of each point, with x and y from 0 to 1; empty for fewer than two points."""
+    """(x, y, epoch, loss) of each point, with x and y from 0 to 1, y downwards; empty for fewer than two points."""
     if len(losses) < 2:
         return []
     first, last = losses[0][0], losses[-1][0]
@@ -58,7 +58,7 @@ def _template() -> jinja2.Template:
 
 
 def _format_answer(value: Any) -> str:
-    """Tool calls as name(arguments), text unchanged."""
+    """An answer for display: tool calls as name(arguments), text unchanged, a dash for none."""
     if isinstance(value, list):
         return "\n".join(f"{call['name']}({_arguments(call['arguments'])})" for call in value)
     return "–" if value in (None, "") else str(value)

@@ -1,6 +1,6 @@
-"""Teacher-forced loss and token accuracy of a model on reference answers, over the tokens that training would train.
+"""Teacher-forced loss and token accuracy of a model on reference answers, over the tokens that training trains on.
 
-Metric names and meanings are OpenAI's: `full_valid_…` covers a whole validation file, `valid_…` a part of one.
+Metric names and meanings are OpenAI's: `full_valid_…` covers a whole validation file, `valid_…` a part of it.
 """
 
 import math
@@ -15,11 +15,11 @@ from luthier.types.evaluations import ExampleLoss
 
 
 class LossesNotAvailableError(LuthierError):
-    """The service does not compute the loss of texts that the client supplies."""
+    """The service does not compute the loss of texts that a client supplies."""
 
 
 def loss_metric_names(*, complete: bool) -> tuple[str, str]:
-    """(loss, token accuracy); `complete`: over all examples of their file."""
+    """The names of (loss, token accuracy). `complete`: whether they cover all examples of their file."""
     prefix = "full_valid" if complete else "valid"
     return f"{prefix}_loss", f"{prefix}_mean_token_accuracy"
 
@@ -27,9 +27,10 @@ def loss_metric_names(*, complete: bool) -> tuple[str, str]:
 def loss_metrics(
     losses: Sequence[ExampleLoss], *, complete: bool
 ) -> tuple[dict[str, Interval], dict[str, list[float]]]:
-    """The metrics as ratios of sums, never means of means; and each example's contribution, whose mean is the metric.
+    """(loss in nats and token accuracy, the contributions of each example, whose mean is the metric).
 
-    Empty when nothing was trained. `n` counts examples: tokens of one answer are not independent.
+    The metrics are ratios of sums over all examples, not means of per-example means. A metric without trained tokens is
+    left out. `n` counts examples, because the tokens of one answer are not independent.
     """
     sums = np.array([(loss.loss, loss.weight, loss.correct_tokens, loss.tokens) for loss in losses], dtype=float)
     metrics: dict[str, Interval] = {}

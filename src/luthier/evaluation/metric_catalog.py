@@ -1,4 +1,4 @@
-"""The metrics of a report: their order, display names, direction and how their figures are printed."""
+"""The metrics of a report: their order, display names, direction and the format of their values."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from luthier.language import Language, say
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """`unit`: a share from 0 to 1 is displayed in per cent, nats and ratios as they are."""
+    """A metric's display names, direction and unit. A share (0 to 1) is displayed in per cent, other values as is."""
 
     en: str
     zh: str
@@ -52,12 +52,12 @@ METRICS: dict[str, MetricInfo] = {
 
 
 def metric_name(name: str, language: Language | None = None) -> str:
-    """The display name."""
+    """The display name of a metric."""
     return say(METRICS[name].en, METRICS[name].zh, language)
 
 
 def format_value(name: str, value: float, *, digits: int = 1, sign: bool = False) -> str:
-    """A value, or a difference of two, without its unit; shares are multiplied by 100."""
+    """A value, or the difference of two values, without its unit; shares are multiplied by 100."""
     plus = "+" if sign else ""
     if METRICS[name].unit == "share":
         return f"{100 * value:{plus}.{digits}f}"

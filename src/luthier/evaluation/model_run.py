@@ -1,4 +1,4 @@
-"""The results of one model on an evaluation set, as text and tool-call reports share them."""
+"""The results of one model on an evaluation set, in the form that text and tool-call reports share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,24 @@ from luthier.evaluation.cases import Case
 from luthier.evaluation.sample_answers import Answer
 from luthier.evaluation.statistics import Interval
 
-MAX_FAILURES = 200  # in a report: enough to read, and an HTML page that still opens
+MAX_FAILURES = 200  # in a report; enough to read, and few enough for an HTML page to open
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """One model with one way of sending definitions.
+    """The results of one model with one detail of definitions.
 
-    `scores`: metrics case by case, for paired comparisons; `loss_tokens`: the trained tokens of each case, equal for
-    models that share a tokenizer; `not_available`: metrics that the service does not provide, with the reason.
+    Attributes:
+        model: Its name.
+        definitions: The detail of the definitions that it was sent.
+        metrics: Each metric with its interval.
+        scores: Each metric case by case, for paired comparisons.
+        schema_errors: The number of schema violations of its calls, by kind.
+        confusion: See `confusion_matrix`.
+        efficiency: See `efficiency`.
+        failures: Rows for the JSON report.
+        loss_tokens: The number of trained tokens of each case; equal for models that share a tokenizer.
+        not_available: The reason for each metric that the service does not provide.
     """
 
     model: str
@@ -34,7 +43,7 @@ class ModelRun:
 
 
 def efficiency(answers: Sequence[Answer]) -> dict[str, float]:
-    """Tokens and latency: mean, median and 95th percentile."""
+    """Prompt and completion tokens, and the latency in seconds: totals, means, medians and 95th percentiles."""
     if not answers:
         return {}
     prompt = np.array([answer.prompt_tokens for answer in answers])
@@ -50,7 +59,7 @@ def efficiency(answers: Sequence[Answer]) -> dict[str, float]:
 
 
 def confusion_matrix(labels: Sequence[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Expected label -> predicted label -> cases; "" is no call or no known label."""
+    """Expected label → predicted label → number of cases. The label "" stands for no call or no known label."""
     matrix: dict[str, dict[str, int]] = {}
     for expected, predicted in labels:
         row = matrix.setdefault(expected, {})
@@ -59,6 +68,6 @@ def confusion_matrix(labels: Sequence[tuple[str, str]]) -> dict[str, dict[str, i
 
 
 def last_message_text(case: Case) -> str:
-    """The text of the last message with content; "" when its content is not a string."""
+    """The text of the last message with content; "" if there is none, or if its content is not a string."""
     contents = [message.get("content") for message in case.messages if message.get("content")]
     return contents[-1] if contents and isinstance(contents[-1], str) else ""

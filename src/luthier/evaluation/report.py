@@ -19,8 +19,10 @@ _BINARY_METRICS = ("call_exact", "exact_match")
 
 @dataclass(frozen=True)
 class Report:
-    """`losses`: (epoch, full validation loss) of the job that trained the model, if available; `price_in`: USD per
-    million prompt tokens, if given.
+    """The runs of the evaluated model and of the models that it is compared with.
+
+    `examples`: the number of cases. `losses`: (epoch, full validation loss) of the job that trained the model, if
+    available. `price_in`: USD per million prompt tokens, if given.
     """
 
     kind: Kind
@@ -32,7 +34,9 @@ class Report:
     price_in: float | None = None
 
     def prompt_token_saving(self) -> dict[str, float] | None:
-        """Mean prompt tokens with full definitions and with none, and the saving; None unless both were run."""
+        """The mean number of prompt tokens with full definitions and without any, and the saving; None unless both were
+        run.
+        """
         means = {
             run.definitions: run.efficiency.get("prompt_tokens_mean")
             for run in reversed(self.runs)
@@ -70,7 +74,7 @@ class Report:
         return advise(self.runs, self.comparisons, self.losses, language)
 
     def to_dict(self, language: Language | None = None) -> dict[str, Any]:
-        """The JSON report: metrics as {value, low, high, n}; a metric that does not apply is absent."""
+        """The JSON report. Metrics are {value, low, high, n}; a metric that does not apply is absent."""
         saving = self.prompt_token_saving()
         return {
             "kind": self.kind,
@@ -87,12 +91,12 @@ class Report:
 def build_report(
     kind: Kind, file: str, examples: int, runs: Sequence[ModelRun], losses: Sequence[tuple[float, float]] = ()
 ) -> Report:
-    """`runs`: those of the evaluated model first, then those of the models to compare it with."""
+    """A report with all comparisons. `runs`: first those of the evaluated model, then those of the other models."""
     return Report(kind, file, examples, list(runs), _comparisons(runs), list(losses))
 
 
 def headline(report: dict[str, Any]) -> dict[str, Any] | None:
-    """The metric that stands for a JSON report, of its first run; None when it has none."""
+    """The most important metric of a JSON report's first run; None if it has none of the possible ones."""
     first = report["runs"][0]
     name = next((name for name in _HEADLINES if name in first["figures"]), None)
     if name is None:
@@ -101,7 +105,9 @@ def headline(report: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _comparisons(runs: Sequence[ModelRun]) -> list[Comparison]:
-    """Each other model against the first, with the same definitions; and fewer definitions against more."""
+    """Compares the evaluated model with each other one that got the same definitions, and with itself with more
+    definitions.
+    """
     comparisons = []
     for run in runs:
         others = [other for other in runs if other.model != run.model and other.definitions == run.definitions]
@@ -114,7 +120,7 @@ def _comparisons(runs: Sequence[ModelRun]) -> list[Comparison]:
 
 
 def _comparable(first: ModelRun, second: ModelRun) -> Iterator[str]:
-    """Metrics of both. Losses are comparable only between models that share a tokenizer."""
+    """The metrics that both runs have. Losses are comparable only between models that share a tokenizer."""
     same_tokens = first.loss_tokens == second.loss_tokens
     return (name for name in second.scores if name in first.scores and (same_tokens or "valid_" not in name))
 

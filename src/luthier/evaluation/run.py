@@ -29,7 +29,7 @@ _LOSSES_PER_REQUEST = 8
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Held-out examples and their cases, in the same order; `complete`: all examples of the file are included."""
+    """Held-out examples and their cases, in the same order. `complete`: whether these are all examples of the file."""
 
     file: str
     examples: list[Example]
@@ -39,7 +39,15 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """`models`: the evaluated model, then those to compare it with; `definitions`: how definitions are sent."""
+    """What to evaluate.
+
+    Attributes:
+        models: The evaluated model, then the models to compare it with.
+        functions: Whether tool calls are scored, otherwise texts.
+        definitions: The details of definitions to run with, if tool calls are scored; empty: full and none.
+        max_tokens: The limit of an answer; None: the service's default.
+        concurrency: The number of simultaneous requests.
+    """
 
     models: Sequence[str]
     functions: bool = False
@@ -52,7 +60,7 @@ class EvaluationPlan:
         return (self.definitions or ("full", "none")) if self.functions else ("full",)
 
     def total_steps(self, evaluation_set: EvaluationSet) -> int:
-        """Calls of `on_step`: one per answer and one per loss."""
+        """The number of calls of `on_step`: one per answer and one per loss."""
         return 2 * len(evaluation_set.cases) * len(self.models) * len(self.modes)
 
 
@@ -70,12 +78,12 @@ def evaluate(
     concurrency: int = 8,
     on_step: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Evaluates a model on a JSONL file of held-out examples, beside the models of `against`.
+    """Evaluates a model on a JSONL file of held-out examples, and compares it with the models of `against`.
 
-    `client`: of any service with OpenAI's API. `functions`: answers are tool calls, with definitions sent in each of
-    the ways of `definitions` ("full", "slim", "none"; by default full and none); otherwise they are texts. `tools`:
-    definitions for examples that carry none. `limit`: only the first examples. Raises LuthierError for a file that
-    is not an evaluation set, and the client's errors.
+    `client`: for any service with OpenAI's API. `functions`: whether tool calls are scored, once for each detail in
+    `definitions` ("full", "slim", "none"; by default full and none); otherwise texts are. `tools`: definitions for
+    examples that have none. `limit`: the number of examples, from the first on. `on_step` is called after each answer
+    and each loss. Raises LuthierError for a file that is not an evaluation set, and the client's errors.
 
         from openai import OpenAI
         from luthier.evaluation import evaluate
@@ -117,8 +125,8 @@ def load_evaluation_set(
 def run_evaluation(
     service: Service, plan: EvaluationPlan, evaluation_set: EvaluationSet, on_step: Callable[[], None] = lambda: None
 ) -> Report:
-    """Evaluates the models one after the other, with each way of sending definitions. An error of `on_step` ends the
-    evaluation.
+    """Evaluates the models one after the other, with each detail of definitions. An error that `on_step` raises ends
+    the evaluation.
     """
     evaluator = _Evaluator(service, plan, evaluation_set, on_step)
     runs = [evaluator.run(model, definitions) for model in plan.models for definitions in plan.modes]
@@ -139,7 +147,7 @@ class _Evaluator:
     on_step: Callable[[], None]
 
     def run(self, model: str, definitions: DefinitionDetail) -> ModelRun:
-        """One model with one way of sending definitions."""
+        """Evaluates one model with one detail of definitions."""
         run, complete = self._answer_metrics(model, definitions), self.evaluation_set.complete
         try:
             losses = self._losses(model, definitions)
@@ -187,7 +195,7 @@ class _Evaluator:
 
 
 def _loss_example(example: Example, case: Case, definitions: DefinitionDetail) -> dict[str, Any]:
-    """The example as training would render it; `acceptable` is for scoring only."""
+    """The example in the form that training renders; `acceptable`, which is only for scoring, is left out."""
     rendered = apply_detail(replace(example, tools=case.tools), definitions)
     messages = [{key: value for key, value in message.items() if key != "acceptable"} for message in rendered.messages]
     return {"messages": messages, "tools": rendered.tools} if rendered.tools else {"messages": messages}

@@ -10,13 +10,15 @@ from luthier.data.examples.tool_definitions import DefinitionDetail
 from luthier.evaluation.cases import Case
 from luthier.evaluation.tool_call_match import PredictedCall
 
-# From the body of a chat completion request to the completion; raises the error of the service.
+# The body of a chat completion request → the completion. Raises the service's errors.
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`latency_s` includes the wait in the service's queue; token counts are the service's usage."""
+    """A model's answer. `latency_s`: in seconds, including the wait in the service's queue. Token counts are those that
+    the service reports.
+    """
 
     content: str | None
     calls: list[PredictedCall] = field(default_factory=list)
@@ -58,7 +60,7 @@ def sample_answers(
 
 
 def parse_completion(completion: dict[str, Any], latency_s: float = 0.0) -> Answer:
-    """The first choice of a chat completion, with calls in either form."""
+    """The answer in the first choice of a chat completion; calls may be in either form."""
     choice = completion["choices"][0]
     message, usage = choice["message"], completion.get("usage") or {}
     return Answer(

@@ -1,4 +1,4 @@
-"""The services that an evaluation can query, and any service with OpenAI's API as one of them."""
+"""The interface of a service that an evaluation queries, and its implementation for any OpenAI-compatible service."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,20 +13,20 @@ _UNKNOWN_PATH_STATUSES = (404, 405, 501)
 
 
 class Service(Protocol):
-    """Methods are thread-safe and raise the service's errors."""
+    """A service to evaluate. Its methods are thread-safe and raise the service's errors."""
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A chat completion."""
+        """The chat completion for a request body."""
 
     def losses(self, model: str, examples: Sequence[dict[str, Any]]) -> list[ExampleLoss]:
-        """The loss of each example, given as in a training file. Raises LossesNotAvailableError."""
+        """The loss of each example, in the form of a training file. Raises LossesNotAvailableError."""
 
     def loss_history(self, model: str) -> list[tuple[float, float]]:
-        """(epoch, full validation loss) of the job that trained the model; empty when not available."""
+        """(epoch, full validation loss) of the job that trained the model; empty if not available."""
 
 
 class OpenAIService:
-    """Any service behind the official client. Losses are an extension of Luthier's that other services lack."""
+    """Any service, through the official client. Losses are an extension of Luthier that other services lack."""
 
     def __init__(self, client: "openai.OpenAI") -> None:
         self._client = client
@@ -51,7 +51,7 @@ class OpenAIService:
         return [ExampleLoss(**loss) for loss in response["data"]]
 
     def store_report(self, model: str, report: dict[str, Any]) -> dict[str, Any] | None:
-        """Stores a JSON report with its model; None when the service stores no reports."""
+        """Stores a JSON report with its model, and returns the evaluation; None if the service stores no reports."""
         import openai
 
         try:
@@ -63,7 +63,7 @@ class OpenAIService:
         return dict(evaluation)
 
     def latest_evaluation(self, model: str) -> dict[str, Any] | None:
-        """The newest evaluation of a model that has a headline, without its report; None when there is none."""
+        """The newest evaluation of a model that has a headline, without its report; None if there is none."""
         import openai
 
         try:
@@ -84,13 +84,13 @@ class OpenAIService:
             job = next((job for job in self._client.fine_tuning.jobs.list() if job.fine_tuned_model == model), None)
             checkpoints = list(self._client.fine_tuning.jobs.checkpoints.list(job.id)) if job else []
         except openai.OpenAIError:
-            return []  # other services may have no jobs; the report does without the history
+            return []  # other services may have no jobs; the report then has no history
         epochs = getattr(job.hyperparameters, "n_epochs", None) if job and job.hyperparameters else None
         return losses_by_epoch([(point.step_number, point.metrics.full_valid_loss) for point in checkpoints], epochs)
 
 
 def losses_by_epoch(checkpoints: Sequence[tuple[int, float | None]], epochs: Any) -> list[tuple[float, float]]:
-    """From (step, loss) to (epoch, loss); the last step ends the last of `epochs` epochs."""
+    """(step, loss) → (epoch, loss), by the assumption that the last step ends the last of `epochs` epochs."""
     last_step = max((step for step, _ in checkpoints), default=0)
     if not isinstance(epochs, int) or not last_step:
         return []

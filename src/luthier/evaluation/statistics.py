@@ -1,7 +1,7 @@
 """Confidence intervals of metrics, and paired comparisons of two models.
 
-A difference counts as significant only when its paired 95 % interval excludes 0 *and* the exact test gives p < 0.025:
-a report makes many comparisons, and at 0.05 one in twenty between equal models would be reported as a finding.
+A difference counts as significant only if its paired 95 % interval excludes 0 *and* the exact test gives p < 0.025: a
+report makes many comparisons, and at 0.05 one in twenty between equal models would be reported as a difference.
 """
 
 import math
@@ -14,14 +14,14 @@ import numpy as np
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _RESAMPLES = 4000
 _MAX_DRAWS = 4_000_000  # random numbers in memory at a time
-_MAX_JACKKNIFE = 1000  # cases; above, the acceleration of an interval is as good as 0
+_MAX_JACKKNIFE = 1000  # cases; with more, the acceleration of an interval is practically 0
 _SIGNIFICANCE_LEVEL = 0.025
-_SEED = 20231  # fixed: the same answers give the same report
+_SEED = 20231  # fixed, so that the same answers give the same report
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric with its 95 % interval. `n`: the number of cases behind it; `value` is NaN when n is 0."""
+    """A metric with its 95 % confidence interval from `low` to `high`. `n`: the number of cases; NaN if it is 0."""
 
     value: float
     low: float
@@ -34,7 +34,9 @@ NO_CASES = Interval(math.nan, math.nan, math.nan, 0)
 
 @dataclass(frozen=True)
 class Difference:
-    """`value`: the second model's metric minus the first's, on the same cases. `p`: of the paired exact test."""
+    """The second model's metric minus the first's, on the same `n` cases, with its 95 % confidence interval and the `p`
+    of the paired test.
+    """
 
     value: float
     low: float
@@ -44,7 +46,7 @@ class Difference:
 
     @property
     def decidable(self) -> bool:
-        """Whether the test can reach the significance level at all: two-sided, at best p = 2 / 2^n."""
+        """Whether the two-sided test can reach the significance level at all: its smallest p is 2 / 2^n."""
         return 2.0 ** (1 - self.n) < _SIGNIFICANCE_LEVEL
 
     @property
@@ -57,7 +59,7 @@ class Difference:
 
 
 def proportion(hits: float, n: int) -> Interval:
-    """A proportion with Wilson's score interval. `hits` is a fraction where repeated answers to a case are averaged."""
+    """A proportion with Wilson's score interval. `hits` is fractional if several answers to a case are averaged."""
     if n == 0:
         return NO_CASES
     share, z2 = hits / n, _Z**2
@@ -74,7 +76,7 @@ def bootstrap_mean(values: Sequence[float]) -> Interval:
 
 
 def bootstrap_interval(metric: Callable[[np.ndarray], float], n: int) -> Interval:
-    """BCa bootstrap of a metric of `n` cases; `metric` maps sampled case indices (int [n]) to its value."""
+    """A metric over `n` cases with its BCa bootstrap interval; `metric` maps case indices (int [n]) to its value."""
     if n == 0:
         return NO_CASES
     generator = np.random.default_rng(_SEED)
@@ -90,9 +92,9 @@ def _bca_levels(values: np.ndarray, value: float, jackknife: np.ndarray) -> tupl
     """The quantile levels of a bias-corrected and accelerated 95 % interval (Efron 1987).
 
     Args:
-        values: of the metric in each resample [resamples]; NaN where it is undefined.
-        value: of the metric.
-        jackknife: the metric without each case [n]; empty for an acceleration of 0.
+        values: The metric in each resample, [resamples]; NaN where it is undefined.
+        value: The metric over all cases.
+        jackknife: The metric without each case, [n]; empty for an acceleration of 0.
     """
     below = float(np.nanmean(values < value) + np.nanmean(values <= value)) / 2
     gaps = np.nanmean(jackknife) - jackknife if len(jackknife) else jackknife
@@ -107,14 +109,16 @@ def _bca_levels(values: np.ndarray, value: float, jackknife: np.ndarray) -> tupl
 
 
 def _batch_sizes(n: int) -> Iterator[int]:
-    """All resamples of `n` cases, in batches of bounded memory."""
+    """The numbers of resamples of `n` cases in batches of bounded memory."""
     batch = max(1, _MAX_DRAWS // n)
     for start in range(0, _RESAMPLES, batch):
         yield min(batch, _RESAMPLES - start)
 
 
 def paired_proportions(first: Sequence[bool], second: Sequence[bool]) -> Difference:
-    """Two models correct or not on the same cases: Bonett and Price's interval (2012), McNemar's exact test."""
+    """Compares two models that are right or wrong on the same cases: Bonett and Price's interval (2012), McNemar's
+    exact test.
+    """
     n = len(first)
     if n == 0:
         return _NO_DIFFERENCE
@@ -127,7 +131,9 @@ def paired_proportions(first: Sequence[bool], second: Sequence[bool]) -> Differe
 
 
 def paired_means(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """Two models scored on the same cases: BCa bootstrap interval of the mean difference, sign-flip test."""
+    """Compares two models that are scored on the same cases: BCa bootstrap interval of the mean difference, sign-flip
+    test.
+    """
     gaps = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
     n = len(gaps)
     if n == 0:
@@ -146,7 +152,7 @@ _NO_DIFFERENCE = Difference(math.nan, math.nan, math.nan, 1.0, 0)
 
 
 def _sign_test(won: int, lost: int) -> float:
-    """Two-sided binomial test: the probability of a result at least as lopsided between equal models."""
+    """The p of a two-sided binomial test: how likely a result at least as extreme is between equal models."""
     n = won + lost
     tail = sum(math.comb(n, k) for k in range(max(won, lost), n + 1))
     return float(min(1.0, 2 * tail / 2**n))

@@ -1,7 +1,7 @@
-"""Metrics of text answers that hold for Chinese as for English.
+"""Metrics of text answers that are valid for Chinese as well as English.
 
 chrF compares character n-grams and needs no tokenizer. ROUGE-L needs tokens: each Chinese, Japanese or Korean
-character is one, and so is each word of other scripts (the usual ASCII tokenizer scores identical Chinese texts 0).
+character is one, and so is each word of other scripts. (The usual ASCII tokenizer scores identical Chinese texts 0.)
 """
 
 import re
@@ -18,7 +18,7 @@ _MAX_LABEL_TOKENS, _MIN_LABELED_CASES, _MIN_CASES_PER_LABEL = 8, 10, 3
 
 
 def normalize(text: str) -> str:
-    """For comparison: NFKC, white space collapsed to single blanks, case and a final full stop dropped."""
+    """The text for comparison: NFKC, white space collapsed to single spaces, no case, no final full stop."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold().rstrip(".。!！")
 
 
@@ -55,7 +55,7 @@ def rouge_l(reference: str, answer: str) -> float:
 
 
 def repetition(answer: str) -> float:
-    """The share of token 4-grams that occurred earlier in the same answer: near 1 for a model in a loop."""
+    """The share of token 4-grams that occurred earlier in the same answer; close to 1 for a model in a loop."""
     tokens = tokenize(answer)
     ngrams = [tuple(tokens[i : i + _REPETITION_ORDER]) for i in range(len(tokens) - _REPETITION_ORDER + 1)]
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
@@ -64,14 +64,14 @@ def repetition(answer: str) -> float:
 def macro_f1(expected: list[str], predicted: list[str]) -> float:
     """The mean F1 over the labels that occur in `expected`."""
     scores = []
-    for label in dict.fromkeys(expected):  # in order, so that the sum has the same bits each time
+    for label in dict.fromkeys(expected):  # in order, so that the sum is bit-exact
         hits = sum(left == right == label for left, right in zip(expected, predicted, strict=True))
         scores.append(2 * hits / (expected.count(label) + predicted.count(label)))
     return sum(scores) / len(scores)
 
 
 def are_labels(references: list[str]) -> bool:
-    """Whether the references are labels: short, and each of them repeated."""
+    """Whether the references are labels: short texts that are repeated, on average, at least three times."""
     counts = Counter(map(normalize, references))
     short = all(len(tokenize(label)) <= _MAX_LABEL_TOKENS for label in counts)
     enough = len(references) >= max(_MIN_LABELED_CASES, _MIN_CASES_PER_LABEL * len(counts))

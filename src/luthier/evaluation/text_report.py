@@ -15,7 +15,7 @@ REPETITION_THRESHOLD = 0.5  # half of the answer's n-grams occurred earlier in i
 
 
 def summarize_texts(model: str, cases: Sequence[Case], answers: Sequence[Answer]) -> ModelRun:
-    """The metrics of one run; label metrics are added where the references are labels."""
+    """The metrics of one run; label metrics are included if the references are labels."""
     references = [case.reference or "" for case in cases]
     texts = [answer.content or "" for answer in answers]
     pairs = list(zip(references, texts, strict=True))
@@ -67,7 +67,7 @@ def _macro_f1(references: list[str], texts: list[str]) -> Interval:
 
 
 def _label_confusion(references: list[str], texts: list[str]) -> dict[str, dict[str, int]]:
-    """Each label in the spelling of its last reference; an answer that is no label is ""."""
+    """The confusion matrix. A label is spelt as in its last reference; an answer that is not a label is ""."""
     labels = {text_metrics.normalize(reference): reference for reference in references}
     return confusion_matrix(
         [
@@ -80,7 +80,7 @@ def _label_confusion(references: list[str], texts: list[str]) -> dict[str, dict[
 def _failures(
     cases: Sequence[Case], answers: Sequence[Answer], scores: dict[str, list[float]]
 ) -> list[dict[str, object]]:
-    """The answers furthest from their reference, worst first, as rows of the JSON report."""
+    """The answers that are furthest from their references, worst first, as rows of the JSON report."""
     order = sorted(range(len(cases)), key=lambda index: scores["chrf"][index])
     failures: list[dict[str, object]] = []
     for index in [index for index in order if not scores["exact_match"][index]][:MAX_FAILURES]:

@@ -1,7 +1,7 @@
 """Scores the tool calls of one answer against the expected calls.
 
-The rules are those of the AST check of the Berkeley Function-Calling Leaderboard where they make sense for any
-language (order-free pairing, lists of acceptable values, "" for "may be omitted"), with strict equality beside its
+The rules are those of the AST check of the Berkeley Function-Calling Leaderboard, as far as they make sense for any
+language (order-free pairing, lists of acceptable values, "" for "may be omitted"). Strict equality is added to its
 lenient one.
 """
 
@@ -16,15 +16,17 @@ from typing import Any
 
 from luthier.data.examples.tool_definitions import FunctionSchemas
 
-# Ignored by the lenient comparison: the leaderboard's list, white space, and Chinese punctuation.
+# Ignored by the lenient comparison: the characters of the leaderboard's list, white space and Chinese punctuation.
 _IGNORED_CHARACTERS = re.compile(r"[\s,./\-_*^，。、：；（）《》“”‘’]")
 _CALL_MARKUP = re.compile(r"</?tool_call>|\"name\"\s*:\s*\"[^\"]*\"\s*,\s*\"(?:arguments|parameters)\"\s*:")
-_MAX_PERMUTED_CALLS = 5  # every pairing is tried up to here; with more calls, the first match is taken
+_MAX_PERMUTED_CALLS = 5  # up to this number, every pairing is tried; with more calls, the first match is taken
 
 
 @dataclass(frozen=True)
 class ExpectedCall:
-    """`acceptable`: for each argument, the values that count as correct; an "" among them: it may be omitted."""
+    """An expected call. `acceptable`: for each argument, the values that count as correct; if "" is one of them, the
+    argument may be omitted.
+    """
 
     name: str
     arguments: dict[str, Any]
@@ -33,7 +35,7 @@ class ExpectedCall:
 
 @dataclass(frozen=True)
 class PredictedCall:
-    """A call of the model. `text`: its arguments as sent; `arguments`: None when they are not a JSON object."""
+    """A call of the model. `text`: its arguments as sent; `arguments`: None if they are not a JSON object."""
 
     name: str
     text: str
@@ -63,7 +65,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class CallValidity:
-    """Predicted calls and arguments of one answer, and how many of them are valid or unknown."""
+    """The number of calls and arguments in one answer, and how many of them are valid or unknown."""
 
     calls: int = 0
     valid_json: int = 0
@@ -75,11 +77,12 @@ class CallValidity:
 
 @dataclass(frozen=True)
 class ToolCallScore:
-    """The score of one answer; the rates of a report are sums over these (see `tool_call_report`).
+    """The score of one answer. The rates of a report are computed from sums over these (`tool_call_report`).
 
-    `exact`, `lenient`: the decision, the number of calls and every call are correct, under strict and under lenient
-    comparison. `argument_overlap` counts (function, argument, value) triples. `schema_errors`: occurrences by kind.
-    `unparsed`: a call that stayed in the text. `confusion`: (expected, predicted) first function; "" for no call.
+    `exact`, `lenient`: whether the decision to call, the number of calls and every call are correct, by strict and by
+    lenient comparison. `argument_overlap` counts (function, argument, value) triples. `schema_errors`: their number by
+    kind. `unparsed`: whether a call stayed in the text. `confusion`: the (expected, predicted) first function; "" for
+    no call.
     """
 
     expects_call: bool
@@ -105,10 +108,10 @@ def score_tool_calls(
     content: str | None,
     definitions: FunctionSchemas | None,
 ) -> ToolCallScore:
-    """Scores one answer. Without `definitions`, schemas and unknown names are not checked."""
+    """Scores one answer. Without `definitions`, schemas and function names are not checked."""
     expected_names = Counter(call.name for call in expected)
     predicted_names = Counter(call.name for call in predicted)
-    names_match = expected_names == predicted_names  # which implies the same decision and number of calls
+    names_match = expected_names == predicted_names  # implies the same decision and number of calls
     errors = [definitions.faults(call.name, call.arguments) for call in predicted] if definitions else []
     return ToolCallScore(
         expects_call=bool(expected),
@@ -140,8 +143,8 @@ def _validity(predicted: list[PredictedCall], errors: list[Counter[str]]) -> Cal
 
 
 def json_equal(left: Any, right: Any) -> bool:
-    """JSON equality: key order is ignored, 1 equals 1.0, true does not equal 1, strings are compared after NFKC
-    normalization and without surrounding white space.
+    """Whether two JSON values are equal. The order of keys is ignored, 1 equals 1.0, true does not equal 1, and strings
+    are compared after NFKC normalization and without surrounding white space.
     """
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
@@ -155,7 +158,7 @@ def json_equal(left: Any, right: Any) -> bool:
 
 
 def normalize(value: Any) -> Any:
-    """For the lenient comparison: strings without case, width, white space and punctuation."""
+    """The value for the lenient comparison: its strings without case, width, white space and punctuation."""
     if isinstance(value, str):
         return _IGNORED_CHARACTERS.sub("", unicodedata.normalize("NFKC", value)).lower().replace("'", '"')
     if isinstance(value, dict):
@@ -164,7 +167,7 @@ def normalize(value: Any) -> Any:
 
 
 def _all_paired(expected: list[ExpectedCall], predicted: list[PredictedCall], *, lenient: bool) -> bool:
-    """Whether each expected call has a matching predicted call of its own, in any order."""
+    """Whether the calls can be paired one to one, in any order, so that each pair matches."""
     if len(expected) != len(predicted):
         return False
     matches = [[_call_matches(call, other, lenient=lenient) for other in predicted] for call in expected]

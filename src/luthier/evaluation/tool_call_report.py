@@ -1,7 +1,7 @@
 """Metrics with intervals for the tool calls of one model run.
 
-Definitions of the metrics: docs/evaluation.md. Every metric carries the number of cases behind it; a metric without
-any is omitted, never zero.
+Definitions of the metrics: docs/evaluation.md. Every metric has the number of cases that it is based on; a metric
+without any cases is omitted, never zero.
 """
 
 import math
@@ -30,7 +30,7 @@ def summarize_tool_calls(
     answers: Sequence[Answer],
     definitions: FunctionSchemas | None,
 ) -> ModelRun:
-    """The metrics of one run. Without `definitions`, those that need a schema are omitted."""
+    """The metrics of one run. Without `definitions`, the metrics that need a schema are omitted."""
     scores = [
         score_tool_calls(case.expected_calls, answer.calls, answer.content, definitions)
         for case, answer in zip(cases, answers, strict=True)
@@ -49,7 +49,7 @@ def summarize_tool_calls(
 
 
 def _rate(condition: Condition, among: Condition = lambda _: True) -> Metric:
-    """The proportion of answers that meet a condition, among those that meet another."""
+    """A metric: the proportion of answers that meet `condition`, among those that meet `among`."""
 
     def metric(scores: Sequence[ToolCallScore]) -> Interval:
         selected = [score for score in scores if among(score)]
@@ -59,13 +59,15 @@ def _rate(condition: Condition, among: Condition = lambda _: True) -> Metric:
 
 
 def _ratio_of_counts(part: Count, whole: Count) -> Metric:
-    """A share of calls or arguments. The interval resamples cases: calls of one answer are not independent."""
+    """A metric: the share of calls or arguments. Its interval resamples cases, because the calls of one answer are not
+    independent.
+    """
 
     def metric(scores: Sequence[ToolCallScore]) -> Interval:
         parts, wholes = np.array(list(map(part, scores))), np.array(list(map(whole, scores)))
         if not wholes.sum():
             return NO_CASES
-        if parts.sum() in (0, wholes.sum()):  # every resample would give 0 or 1, which is no interval
+        if parts.sum() in (0, wholes.sum()):  # every resample would give the same value, so there would be no interval
             return proportion(int(parts.sum()), int(wholes.sum()))
         interval = bootstrap_interval(lambda sample: _ratio(parts[sample].sum(), wholes[sample].sum()), len(scores))
         return Interval(interval.value, interval.low, interval.high, int(wholes.sum()))
@@ -144,7 +146,7 @@ _NEED_SCHEMAS = ("schema_valid", "unknown_function_rate", "unknown_argument_rate
 def _failures(
     cases: Sequence[Case], answers: Sequence[Answer], scores: Sequence[ToolCallScore]
 ) -> list[dict[str, object]]:
-    """The first answers that are not exact, as rows of the JSON report."""
+    """The first answers that are not exactly correct, as rows of the JSON report."""
     failures: list[dict[str, object]] = []
     for case, answer, score in zip(cases, answers, scores, strict=True):
         if score.exact or len(failures) == MAX_FAILURES:

@@ -1,1 +1,1 @@
-"""OpenAI's evals: items of data sources, requests to the model that is sampled, and grades by criterion."""
+"""OpenAI's evals: items of data sources, requests to the sampled model, and grades by criterion."""

@@ -1,4 +1,4 @@
-"""One criterion of an eval: a score of an answer, and whether it passes."""
+"""One criterion of an eval: scores an answer and decides whether it passes."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from luthier.evaluation.graders import GraderContext, ModelReply, Sample, run_gr
 from luthier.types.evals import EvalError, Grade, ModelUsage, usage_by_model
 from luthier.types.graders import SubGrader
 
-_FAULTS_OF_ANSWER = {"sample_parse_error"}  # others are no verdict on the answer
+_FAULTS_OF_ANSWER = {"sample_parse_error"}  # any other flag means that the grader failed, not the answer
 
 
 def grade_criterion(criterion: SubGrader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> Grade:
-    """Raises SandboxUnavailableError for a Python grader that cannot be isolated."""
+    """The grade of an answer by one criterion. Raises SandboxUnavailableError if a Python grader cannot be isolated."""
     outcome = run_grader(criterion, sample, data_item, context)
     code = next((name for name, value in outcome.flags.items() if value), None)
     error = EvalError(code=code, message=outcome.message) if code and code not in _FAULTS_OF_ANSWER else None
@@ -24,7 +24,7 @@ def grade_criterion(criterion: SubGrader, sample: Sample, data_item: dict[str, A
 
 
 def pass_threshold(criterion: SubGrader) -> float:
-    """From which score an answer passes: the criterion's own, else the middle of its range."""
+    """The score from which an answer passes: the criterion's threshold, or else the middle of its range."""
     threshold: float | None = getattr(criterion, "pass_threshold", None)
     if threshold is None:
         low, high = getattr(criterion, "range", None) or (0.0, 1.0)

@@ -1,10 +1,10 @@
-"""Failures of a grader run, each with the flag of OpenAI's response that it sets."""
+"""Failures of a grader run, each with the flags that it sets in OpenAI's response."""
 
 from typing import Any
 
 
 class GraderFailure(Exception):  # noqa: N818 - the field's word: a grader fails, and the reward is 0
-    """`flags`: fields of GraderErrors with their values."""
+    """A grader failed. `flags`: fields of GraderErrors, with their values."""
 
     def __init__(self, message: str, **flags: Any) -> None:
         super().__init__(message)

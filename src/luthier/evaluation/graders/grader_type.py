@@ -1,7 +1,7 @@
-"""The interface of a grader type, and the types by name: plugins of the group `luthier.graders`.
+"""The interface of a grader type, and access to the types by name: plugins of the group `luthier.graders`.
 
-The built-in types follow OpenAI's specification and have their request models in `luthier.types.graders`. A type of
-another distribution brings its own, with the name of its entry point as the value of `type`:
+The built-in types follow OpenAI's specification and have their request models in `luthier.types.graders`. A type from
+another distribution has its own request model, with the name of its entry point as the value of `type`:
 
     class RegexRequest(Request):
         type: Literal["regex"]
@@ -31,32 +31,34 @@ RequestT = TypeVar("RequestT", bound=Request)
 
 
 class GraderType(ABC, Generic[RequestT]):
-    """One way to grade; stateless, one instance per process."""
+    """One type of grader; stateless, one instance per process."""
 
     request: ClassVar[type[Request]]
 
     def templates(self, grader: RequestT) -> Iterable[tuple[str, str]]:
-        """(field, text) of every text of the grader in which `{{…}}` is replaced."""
+        """(field, text) of every text of the grader in which `{{…}}` is filled in."""
         return ()
 
     def problem(self, grader: RequestT) -> tuple[str, str] | None:
-        """(field, message) of what is wrong with the grader whatever it grades; templates are checked elsewhere."""
+        """(field, message) of a fault that does not depend on what is graded; None without one. Templates are checked
+        elsewhere.
+        """
         return None
 
     @abstractmethod
     def reward(self, grader: RequestT, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> float:
-        """The reward. Raises GraderFailure, which means a reward of 0 with a flag."""
+        """The reward of an answer. Raises GraderFailure, which becomes a reward of 0 and flags."""
 
 
 @cache
 def grader_type(name: str) -> GraderType[Any]:
-    """Raises PluginError when the plugin of that name fails to import."""
+    """The grader type of this name. Raises PluginError if its plugin cannot be imported."""
     grader: GraderType[Any] = plugins.load(GROUP)[name]()
     return grader
 
 
 def extension_requests() -> Mapping[str, type[Request]]:
-    """The request models of the types that other distributions provide, by type."""
+    """The request models of the grader types that other distributions provide, by type."""
     table = plugins.load(GROUP)
     return {name: grader_type(name).request for name in table if not table.is_built_in(name)}
 

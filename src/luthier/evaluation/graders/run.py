@@ -1,4 +1,4 @@
-"""Runs a grader: the reward and OpenAI's metadata. A grader that fails gets the reward 0 and a flag with the reason."""
+"""Runs a grader: the reward and OpenAI's metadata. A grader that fails gives the reward 0, with flags for the cause."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -22,9 +22,9 @@ from luthier.types.graders import (
 
 @dataclass
 class Outcome:
-    """The reward of one grader; where it failed 0, with the flags of the failure and its message.
+    """The reward of one grader; 0 if it failed, with the flags and the message of the failure.
 
-    `replies`: of the models that it asked, also those that cannot be parsed.
+    `replies`: the replies of its grading models, including those that cannot be parsed.
     """
 
     reward: float = 0.0
@@ -34,7 +34,9 @@ class Outcome:
 
 
 def grade(grader: Grader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> RunGraderResponse:
-    """Raises SandboxUnavailableError for a Python grader that cannot be isolated, which is not the grader's fault."""
+    """The response to a grader run. Raises SandboxUnavailableError if a Python grader cannot be isolated, which is not
+    the grader's fault.
+    """
     started = time.perf_counter()
     parts: dict[str, Outcome] = {}
     if isinstance(grader, Multi):
@@ -61,7 +63,7 @@ def grade(grader: Grader, sample: Sample, data_item: dict[str, Any], context: Gr
 
 
 def _combine(grader: Multi, parts: dict[str, Outcome]) -> Outcome:
-    """A part that failed counts as 0 in the formula, and its flags are set on the whole."""
+    """The outcome of a `multi` grader. A part that failed counts as 0 in the formula, and sets its flags."""
     total = Outcome()
     for part in parts.values():
         total.flags |= part.flags
@@ -74,7 +76,7 @@ def _combine(grader: Multi, parts: dict[str, Outcome]) -> Outcome:
 
 
 def run_grader(grader: SubGrader, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> Outcome:
-    """One grader that is not `multi`. Raises SandboxUnavailableError."""
+    """Runs a grader that is not `multi`. Raises SandboxUnavailableError."""
     outcome = Outcome()
     context = replace(context, replies=outcome.replies)
     try:
