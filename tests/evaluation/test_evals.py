@@ -146,8 +146,8 @@ def test_calls_are_shown_in_one_form() -> None:
     [
         ({"q": "a", "n": 1}, None),
         ({"q": "a"}, "'item.n' is missing"),
-        ({"q": "a", "n": "1"}, "'item.n' is not as the schema says: integer"),
-        ({"q": "a", "n": 1, "m": 2}, "'item.m' is not in the schema; it has q, n"),
+        ({"q": "a", "n": "1"}, "'item.n' does not match the schema: expected integer"),
+        ({"q": "a", "n": 1, "m": 2}, "'item.m' is not in the schema, which has q, n"),
     ],
 )
 def test_an_item_is_held_to_the_schema(item: dict[str, Any], problem: str | None) -> None:

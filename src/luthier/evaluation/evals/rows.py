@@ -1,6 +1,6 @@
-"""Rows of a data source: an item with, where there is one, the answer that is to be graded.
+"""Rows of a data source: an item and, if there is one, the answer to be graded.
 
-An answer has the form in which graders see it (`Sample.of`); beside it stands what the API shows of it.
+An answer is in the form in which graders see it (`Sample.of`); the row also has the form in which the API shows it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from luthier.types.stored import StoredCompletion, StoredMessage
 
 @dataclass(frozen=True)
 class Row:
-    """`sample` is shown, `answer` is graded; both are None for an item without an answer."""
+    """One row. `answer` is graded and `sample` is shown by the API; both are None for an item without an answer."""
 
     item: dict[str, Any]
     answer: dict[str, Any] | None = None
@@ -23,12 +23,12 @@ class Row:
 
 
 def row_of(item: dict[str, Any], answer: dict[str, Any] | None) -> Row:
-    """A row of a file, or of a request."""
+    """The row of an item in a file or in a request."""
     return Row(item, answer, None if answer is None else _sample_of_answer(answer))
 
 
 def row_of_completion(completion: StoredCompletion, messages: Sequence[StoredMessage]) -> Row:
-    """`item.input` holds the messages of the request."""
+    """The row of a stored completion; `item.input` has the messages of its request."""
     input_items = [_chat_message(message) for message in messages]
     answer = chat_answer(completion.model_dump(exclude_none=True))
     parameters = {"temperature": completion.temperature, "top_p": completion.top_p, "seed": completion.seed}
@@ -36,14 +36,14 @@ def row_of_completion(completion: StoredCompletion, messages: Sequence[StoredMes
 
 
 def row_of_response(response: Mapping[str, Any], input_items: list[dict[str, Any]]) -> Row:
-    """`item.input` holds the items of the request, after its instructions; `input_items`: items without those."""
+    """The row of a stored response; `item.input` has its instructions as a message, then `input_items`."""
     if response.get("instructions"):
         input_items = [{"role": "system", "content": response["instructions"]}, *input_items]
     return Row({"input": input_items}, response_answer(response), response_sample(input_items, response, response))
 
 
 def item_problem(schema: dict[str, Any], item: dict[str, Any]) -> str | None:
-    """How an item violates the schema of its eval, in words; None when it does not."""
+    """How an item violates the schema of its eval, as a sentence; None if it does not."""
     violation = next(violations(schema, item), None)
     if violation is None:
         return None
@@ -51,18 +51,18 @@ def item_problem(schema: dict[str, Any], item: dict[str, Any]) -> str | None:
     if violation.code == "argument_missing":
         return f"'{path}' is missing"
     if violation.code == "argument_unknown":
-        return f"'{path}' is not in the schema; it has {violation.expected or 'no fields'}"
-    return f"'{path}' is not as the schema says: {violation.expected}"
+        return f"'{path}' is not in the schema, which has {violation.expected or 'no fields'}"
+    return f"'{path}' does not match the schema: expected {violation.expected}"
 
 
 def chat_answer(completion: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables that graders see of a chat completion."""
+    """The variables for graders, from a chat completion."""
     sample = Sample.of({"choices": completion["choices"]})
     return {"output_text": sample.text, "output_tools": sample.tools, "choices": completion["choices"]}
 
 
 def response_answer(response: Mapping[str, Any]) -> dict[str, Any]:
-    """The same variables of a response."""
+    """The same variables, from a response."""
     tools = [_tool_call(item) for item in response["output"] if item["type"] == "function_call"]
     text = "".join(_text(item) for item in response["output"] if item["type"] == "message")
     message: dict[str, Any] = {"role": "assistant", "content": text} | ({"tool_calls": tools} if tools else {})
@@ -73,7 +73,7 @@ def response_answer(response: Mapping[str, Any]) -> dict[str, Any]:
 def chat_sample(
     input_messages: Iterable[dict[str, Any]], completion: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> OutputSample:
-    """What the API shows of a chat completion; `parameters`: of its request."""
+    """The form in which the API shows a chat completion; `parameters`: those of its request."""
     choice = completion["choices"][0]
     return _sample(input_messages, [choice["message"]], choice.get("finish_reason") or "stop", completion, parameters)
 
@@ -81,7 +81,7 @@ def chat_sample(
 def response_sample(
     input_messages: Iterable[dict[str, Any]], response: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> OutputSample:
-    """What the API shows of a response."""
+    """The form in which the API shows a response; `parameters`: those of its request."""
     [choice] = response_answer(response)["choices"]
     return _sample(input_messages, [choice["message"]], choice["finish_reason"], response, parameters)
 
@@ -91,7 +91,7 @@ def usage_of(sample: OutputSample) -> ModelUsage:
 
 
 def shown_message(message: Mapping[str, Any]) -> SampleMessage:
-    """A message of a chat, or an item of a response."""
+    """The form in which the API shows a chat message or a response's item."""
     if message.get("type") == "function_call":
         return SampleMessage(role="assistant", content="", tool_calls=[_tool_call(message)])
     if message.get("type") == "function_call_output":
@@ -101,7 +101,7 @@ def shown_message(message: Mapping[str, Any]) -> SampleMessage:
 
 
 def _sample_of_answer(answer: dict[str, Any]) -> OutputSample:
-    """Of an answer of a file, which may have any fields."""
+    """The form in which the API shows an answer in a file, which may have any fields."""
     sample = Sample.of(answer)
     model = answer.get("model")
     message = {"role": "assistant", "content": sample.text, "tool_calls": sample.tools or None}
@@ -129,7 +129,7 @@ def _sample(
 
 
 def _usage(usage: Mapping[str, Any]) -> SampleUsage:
-    """From the usage of a chat completion or of a response."""
+    """The usage of a chat completion or of a response."""
     input_kind, output_kind = ("input", "output") if "input_tokens" in usage else ("prompt", "completion")
     details = usage.get(f"{input_kind}_tokens_details") or {}
     prompt_tokens, completion_tokens = usage.get(f"{input_kind}_tokens") or 0, usage.get(f"{output_kind}_tokens") or 0
@@ -142,7 +142,7 @@ def _usage(usage: Mapping[str, Any]) -> SampleUsage:
 
 
 def _chat_message(message: StoredMessage) -> dict[str, Any]:
-    """As it was sent."""
+    """The message as it was sent."""
     fields = message.model_dump(exclude_none=True, exclude={"id"})
     if "content_parts" in fields:
         fields["content"] = fields.pop("content_parts")
@@ -161,7 +161,7 @@ def _finish_reason(response: Mapping[str, Any], tools: list[dict[str, Any]]) -> 
 
 
 def _text(message: Mapping[str, Any], field: str = "content") -> str:
-    """Text, or the texts of parts, as one text."""
+    """The text of a field: a string, or the joined texts of its parts."""
     content = message.get(field)
     if isinstance(content, list):
         parts = (part for part in content if isinstance(part, dict))

@@ -1,4 +1,4 @@
-"""Sampling for an eval: the request that an item becomes, and the answer out of its response."""
+"""Sampling for an eval: builds the request for an item, and reads the answer from the response."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,32 +12,32 @@ from luthier.types.eval_sources import CompletionsDataSource, MessageTemplate, S
 from luthier.types.evals import EvalError, OutputSample
 
 _SEED = 42  # OpenAI's default
-_NO_SAMPLE = Sample("", fields={})  # templates of a prompt see the item alone
+_NO_SAMPLE = Sample("", fields={})  # templates in a prompt can only refer to the item
 _CHAT, _RESPONSES = "/v1/chat/completions", "/v1/responses"
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """`messages`: those that the model is sent."""
+    """A request to the sampled model. `messages`: the messages in its body."""
 
     path: str
     body: dict[str, Any]
     messages: list[dict[str, Any]]
 
     def row(self, item: dict[str, Any], reply: dict[str, Any]) -> Row:
-        """The item with the answer that the response has."""
+        """The item with the answer in the response `reply`."""
         if self.path == _CHAT:
             return Row(item, chat_answer(reply), chat_sample(self.messages, reply, self.body))
         return Row(item, response_answer(reply), response_sample(self.messages, reply, self.body))
 
     def failed_sample(self, error: EvalError) -> OutputSample:
-        """What is shown of an item that the model did not answer."""
+        """The sample that the API shows for an item that the model did not answer."""
         messages = [shown_message(message) for message in self.messages]
         return OutputSample(input=messages, finish_reason="error", model=self.body["model"], error=error)
 
 
 def sample_request(data_source: SampledDataSource, item: dict[str, Any]) -> SampleRequest:
-    """Raises GraderFailure for an item that lacks what the messages need."""
+    """The request for an item. Raises GraderFailure if the item lacks a variable that the messages use."""
     messages = _messages(data_source, item)
     sampling = data_source.sampling_params
     body: dict[str, Any] = {"model": data_source.model}
@@ -62,7 +62,9 @@ def sample_request(data_source: SampledDataSource, item: dict[str, Any]) -> Samp
 
 
 def _messages(data_source: SampledDataSource, item: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of stored completions and responses, `item.input` unless the data source says otherwise."""
+    """The messages for an item: the filled template, or the item's field that the data source names (`item.input` by
+    default, for stored completions and responses).
+    """
     source = data_source.input_messages
     if isinstance(source, MessageTemplate):
         return [
@@ -73,5 +75,5 @@ def _messages(data_source: SampledDataSource, item: dict[str, Any]) -> list[dict
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise other_failure(f"'{path}' is neither a list of messages nor a text")
+        raise other_failure(f"'{path}' must be a list of messages or a string")
     return messages

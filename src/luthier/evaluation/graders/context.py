@@ -1,4 +1,4 @@
-"""What graders need from the server: chat completions, embeddings, and the isolation of Python graders."""
+"""The services that graders need: chat completions, embeddings, and the isolation of Python graders."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from luthier.types.graders import SamplingParams, TokenUsage
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A request to a grading model. `result_schema`: the JSON schema of the `result` field of its answer."""
+    """A request to a grading model. `result_schema`: the JSON schema of the `result` field in its answer."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -21,7 +21,7 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class ModelReply:
-    """`model`: the name of the model that answered; `refusal`: its text when it refused."""
+    """The answer of a grading model. `model`: its name; `refusal`: its text if it refused to answer."""
 
     text: str
     model: str
@@ -31,9 +31,10 @@ class ModelReply:
 
 @dataclass(frozen=True)
 class GraderContext:
-    """`complete`, `embed`: None where not available; `python`: the isolation of Python graders, None to refuse them.
+    """`complete`, `embed`: None if not available; `python`: the isolation of Python graders, None to refuse them.
 
-    `replies` collects the replies of all grading models, also those that cannot be parsed: their tokens were used.
+    `replies` collects the replies of all grading models, including those that cannot be parsed, because their tokens
+    were used, too.
     """
 
     complete: Callable[[ModelRequest], ModelReply] | None = None
@@ -42,9 +43,9 @@ class GraderContext:
     replies: list[ModelReply] = field(default_factory=list)
 
     def ask(self, request: ModelRequest) -> ModelReply:
-        """Raises GraderFailure."""
+        """The reply of a grading model. Raises GraderFailure."""
         if self.complete is None:
-            raise GraderFailure("no model can be asked here", model_grader_server_error=True)
+            raise GraderFailure("model graders are not available here", model_grader_server_error=True)
         reply = self.complete(request)
         self.replies.append(reply)
         return reply
@@ -52,5 +53,5 @@ class GraderContext:
     def embeddings(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """One vector per text. Raises GraderFailure."""
         if self.embed is None:
-            raise other_failure("cosine needs embeddings, which are not available here")
+            raise other_failure("the metric cosine needs embeddings, which are not available here")
         return self.embed(texts)

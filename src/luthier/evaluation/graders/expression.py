@@ -1,7 +1,7 @@
 """Formulas of `multi` graders: `0.7 * style + 0.3 * min(facts, 1) ^ 2`, parsed by recursive descent.
 
-The grammar has numbers, names of graders, + - * / and powers (`^` or `**`), parentheses and eight functions, so nothing
-else can be executed.
+The grammar has only numbers, names of graders, + - * / and powers (`^` or `**`), parentheses and eight functions, so
+nothing else can be executed.
 """
 
 import math
@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|
 _MAX_DEPTH = 50
 Evaluate = Callable[[Mapping[str, float]], float]
 
-_FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # fewest and most arguments
+_FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # minimum and maximum number of arguments, function
     "min": (1, 99, min),
     "max": (1, 99, max),
     "abs": (1, 1, abs),
@@ -27,15 +27,17 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., float]]] = {  # fewest and m
 
 
 def compute(formula: str, values: Mapping[str, float]) -> float:
-    """Raises GraderFailure: for an invalid formula, a name without a value, or a result that is not finite."""
+    """The value of a formula. Raises GraderFailure for an invalid formula, a name without a value, or a result that is
+    not finite.
+    """
     return Formula(formula)(values)
 
 
 class Formula:
-    """A parsed formula; `names`: the names of graders in it."""
+    """A parsed formula. `names`: the names of the graders in it."""
 
     def __init__(self, text: str) -> None:
-        """Raises GraderFailure (formula_parse_error)."""
+        """Parses the text. Raises GraderFailure (formula_parse_error)."""
         self._text, self._position, self._depth = text, 0, 0
         self.names: set[str] = set()
         self._kind, self._token = "", ""
@@ -45,11 +47,11 @@ class Formula:
             raise self._unexpected()
 
     def __call__(self, values: Mapping[str, float]) -> float:
-        """Raises GraderFailure."""
+        """The value of the formula for the graders' rewards by name. Raises GraderFailure."""
         try:
             result = float(self._evaluate(values))
         except KeyError as error:
-            raise invalid_variable(f"{error} is the name of no grader") from None
+            raise invalid_variable(f"there is no grader named {error}") from None
         except (ArithmeticError, ValueError) as error:
             raise other_failure(f"the formula has no result: {error}") from None
         if not math.isfinite(result):
@@ -58,19 +60,20 @@ class Formula:
 
     def _next(self) -> None:
         if not self._text[self._position :].strip():
-            self._kind, self._token = "end", "its end"
+            self._kind, self._token = "end", ""
             return
         match = _TOKEN.match(self._text, self._position)
         if match is None:
             raise invalid_formula(
-                f"the formula has a character that formulas do not have: {self._text[self._position :][:20]}"
+                f"the formula has a character that is not allowed: {self._text[self._position :].strip()[:20]}"
             )
         self._position = match.end()
         self._kind = ("number", "name", "sign")[match.lastindex - 1 if match.lastindex else 2]
         self._token = match[match.lastindex or 0]
 
     def _unexpected(self) -> Exception:
-        return invalid_formula(f"unexpected in the formula: '{self._token}', before character {self._position + 1}")
+        token = "the end" if self._kind == "end" else f"'{self._token}'"
+        return invalid_formula(f"unexpected in the formula: {token}, before character {self._position + 1}")
 
     def _expect(self, sign: str) -> None:
         if (self._kind, self._token) != ("sign", sign):
@@ -102,7 +105,7 @@ class Formula:
         return lambda values: _product(values, factors)
 
     def _signed(self) -> Evaluate:
-        """Unary signs bind less than powers: -2 ^ 2 is -4. Repeated signs are counted, not nested."""
+        """Unary signs bind less tightly than powers: -2 ^ 2 is -4. Repeated signs are counted, not nested."""
         negative = False
         while sign := self._sign("-", "+"):
             negative ^= sign == "-"
@@ -146,7 +149,9 @@ class Formula:
         min_arguments, max_arguments, function = _FUNCTIONS.get(name, (0, -1, abs))
         if not min_arguments <= len(arguments) <= max_arguments:
             names = ", ".join(_FUNCTIONS)
-            raise invalid_formula(f"no function {name} with {len(arguments)} arguments; there are {names}")
+            raise invalid_formula(
+                f"there is no function {name} with {len(arguments)} argument(s); the functions are {names}"
+            )
         return lambda values: function(*(argument(values) for argument in arguments))
 
 

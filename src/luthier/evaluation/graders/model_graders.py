@@ -51,7 +51,7 @@ class LabelModelGrader(GraderType[LabelModel]):
 
     def problem(self, grader: LabelModel) -> tuple[str, str] | None:
         if not set(grader.passing_labels) <= set(grader.labels):
-            return "passing_labels", "passing labels are some of the labels"
+            return "passing_labels", "every passing label must be one of 'labels'"
         return None
 
     def reward(self, grader: LabelModel, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> float:
@@ -86,7 +86,7 @@ def message_text(message: EvalItem, sample: Sample, data_item: dict[str, Any]) -
     texts = []
     for part in parts:
         if not isinstance(part, str | TextPart):
-            raise other_failure(f"'{part.type}' is not available on this server: graders read text")
+            raise other_failure(f"parts of type '{part.type}' are not available on this server: graders read only text")
         texts.append(fill(part if isinstance(part, str) else part.text, sample, data_item))
     return "\n".join(texts)
 
@@ -99,7 +99,7 @@ def _ask(request: ModelRequest, context: GraderContext) -> ModelReply:
 
 
 def _result(text: str) -> Any:
-    """The `result` field of the answer's JSON object, or the whole answer where it has none."""
+    """The `result` field of the answer's JSON object, or the whole answer if it contains no object."""
     start = text.find("{")
     if start >= 0:
         try:
@@ -115,4 +115,4 @@ def _parse_number(text: str) -> float | None:
 
 
 def _unparsable(reply: ModelReply) -> GraderFailure:
-    return GraderFailure(f"no usable result in: {reply.text[:200]}", model_grader_parse_error=True)
+    return GraderFailure(f"the model's answer has no usable result: {reply.text[:200]}", model_grader_parse_error=True)

@@ -13,7 +13,7 @@ class PythonGrader(GraderType[Python]):
     request = Python
 
     def reward(self, grader: Python, sample: Sample, data_item: dict[str, Any], context: GraderContext) -> float:
-        """Raises SandboxUnavailableError where Python graders are disabled or cannot be isolated."""
+        """The reward. Raises SandboxUnavailableError if Python graders are disabled or cannot be isolated."""
         if context.python is None:
-            raise SandboxUnavailableError("Python graders are off here.")
+            raise SandboxUnavailableError("Python graders are disabled here.")
         return run_source(grader.source, sample.namespace, data_item, context.python)

@@ -1,8 +1,8 @@
-"""Python graders: each run is a subprocess with its own interpreter, empty environment and temporary folder.
+"""Python graders: each run is a subprocess with its own interpreter, an empty environment and a temporary folder.
 
-Two isolation levels. `sandbox`: the kernel denies the source access to files, network and other processes
-(`sandbox_child.py`); where the kernel cannot, the grader is refused. `limits`: CPU time and memory are bounded and
-nothing else; for operators who trust everyone who writes graders.
+There are two isolation levels. `sandbox`: the kernel denies the source access to files, the network and other processes
+(`sandbox_child.py`); if the kernel cannot do that, the grader is refused. `limits`: only CPU time and memory are
+bounded; for operators who trust everyone who writes graders.
 """
 
 import json
@@ -22,7 +22,7 @@ from luthier.evaluation.graders.failures import GraderFailure
 from luthier.types.errors import LuthierError
 
 Isolation = Literal["sandbox", "limits"]
-TIME_S = 120.0  # OpenAI's limit; of CPU time and of wall time
+TIME_S = 120.0  # OpenAI's limit, applied to CPU time and to wall time
 MEMORY_BYTES = 2 * 1024**3  # OpenAI's limit
 _MAX_OUTPUT_BYTES = 64 * 1024
 _MAX_ERROR_CHARACTERS = 4_000
@@ -45,7 +45,7 @@ def run_source(
     """The reward that `grade(sample, item)` returns. Raises GraderFailure, SandboxUnavailableError."""
     if isolation == "limits" and os.geteuid() == 0:
         raise SandboxUnavailableError(
-            "Python graders with limits only are not run as root: the limits do not bind root."
+            "Python graders with isolation 'limits' do not run as root, because the limits do not apply to root."
         )
     request = {"isolate": isolation == "sandbox", "cpu_s": math.ceil(time_s) + 1, "memory_bytes": memory_bytes}
     with _CONCURRENCY:
@@ -55,14 +55,14 @@ def run_source(
         return reward
     if "unavailable" in answer:
         raise SandboxUnavailableError(
-            f"This system cannot isolate Python graders: {_sendable(answer['unavailable'])}. Its operator may allow "
+            f"This system cannot isolate Python graders: {_sendable(answer['unavailable'])}. Its operator can allow "
             "weaker isolation with LUTHIER_PYTHON_GRADERS=limits, if everybody who sends graders is trusted."
         )
     raise _runtime_failure(_sendable(answer.get("error", "The grader returned no reward.")))
 
 
 def _sendable(value: object) -> str:
-    """The child's words as text that UTF-8 can encode; it may write half a character."""
+    """A value from the child as text that UTF-8 can encode, because the child may write lone surrogates."""
     return str(value)[:_MAX_ERROR_CHARACTERS].encode(errors="replace").decode()
 
 
@@ -76,7 +76,7 @@ def _runtime_failure(details: str, *, timed_out: bool = False) -> GraderFailure:
 
 
 def _run(request: bytes, time_s: float) -> dict[str, Any]:
-    """The child's output, which is untrusted. Raises GraderFailure when there is none in time."""
+    """The child's output, which is untrusted. Raises GraderFailure if there is none in time."""
     program = str(Path(__file__).with_name("sandbox_child.py"))
     timed_out, started = threading.Event(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="luthier-grader-") as folder:
@@ -100,7 +100,7 @@ def _run(request: bytes, time_s: float) -> dict[str, Any]:
             timer.cancel()
             _kill(child)
             code = child.wait()
-    # The kernel kills a process that exceeds its CPU time, in case the timer does not.
+    # If the timer does not fire, the kernel kills a process that exceeds its CPU time.
     if timed_out.is_set() or (code == -signal.SIGKILL and not output and time.monotonic() - started >= time_s):
         raise _runtime_failure(f"The grader took longer than {time_s:g} seconds.", timed_out=True)
     try:
@@ -113,11 +113,11 @@ def _run(request: bytes, time_s: float) -> dict[str, Any]:
 
 
 def _communicate(child: subprocess.Popen[bytes], request: bytes) -> bytes:
-    """Reads at most as much output as an honest child writes."""
+    """Sends the request and returns the output, limited to the size that a well-behaved child writes."""
     if child.stdin is None or child.stdout is None:
         raise AssertionError("the child was started with pipes")
     with child.stdout:
-        with suppress(BrokenPipeError), child.stdin:  # it may exit before reading everything; the exit code says why
+        with suppress(BrokenPipeError), child.stdin:  # it may exit before it has read everything; the exit code tells
             child.stdin.write(request)
         return child.stdout.read(_MAX_OUTPUT_BYTES)
 

@@ -1,8 +1,8 @@
 """The program that a Python grader runs in: drops its rights, then runs the source. Standard library only.
 
-Started as `python -I -S sandbox_child.py` by `sandbox.py` alone. Once locked down, the process can compute, read the
+Only `sandbox.py` starts it, as `python -I -S sandbox_child.py`. Once locked down, the process can compute, read the
 standard library and write its result. It cannot open any other file (Landlock), and every system call outside the
-list below fails (seccomp): no sockets, no new processes or threads, no signals to others.
+list below fails (seccomp): no sockets, no new processes or threads, no signals to other processes.
 
 stdin: JSON {isolate, cpu_s, memory_bytes, source, sample, item}; stdout: JSON {reward} or {error} or {unavailable}.
 """
@@ -18,7 +18,7 @@ import sys
 import traceback
 from pathlib import Path
 
-# System call numbers of x86-64 and of aarch64 (the generic table); None: not in that table.
+# System call numbers on x86-64 and on aarch64 (the generic table); None: does not exist there.
 _ALLOWED_SYSTEM_CALLS = {
     "read": (0, 63), "write": (1, 64), "open": (2, None), "close": (3, 57), "stat": (4, None), "fstat": (5, 80),
     "lstat": (6, None), "poll": (7, None), "lseek": (8, 62), "mmap": (9, 222), "mprotect": (10, 226),
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _limit(cpu_s: int, memory_bytes: int) -> None:
-    """CPU time, memory, no writes to files, no core dump, few open files, no other process or thread."""
+    """Limits CPU time and memory; forbids writes to files, core dumps, other processes and threads, many open files."""
     limits = {"CPU": cpu_s, "AS": memory_bytes, "FSIZE": 0, "CORE": 0, "NOFILE": 64, "NPROC": 1}
     for name, value in limits.items():
         try:
@@ -97,7 +97,7 @@ def _isolate() -> None:
 
 
 def _restrict_files(kernel: ctypes.CDLL) -> None:
-    """From here on, files can be opened for reading only, and only those of the interpreter (Landlock)."""
+    """From here on, only the interpreter's files can be opened, and only for reading (Landlock)."""
 
     def call(number: int, *arguments: object) -> int:
         result: int = kernel.syscall(ctypes.c_long(number), *arguments)
@@ -140,7 +140,7 @@ def _restrict_system_calls(kernel: ctypes.CDLL, column: int, architecture: int) 
 
 
 def _grade(request: dict[str, object]) -> dict[str, object]:
-    """Runs the source. Whatever it does becomes its result or its error."""
+    """Runs the source and returns its reward or its error, whatever it raises."""
     names: dict[str, object] = {"__name__": "grader", "__file__": "grader.py"}
     try:
         exec(compile(str(request["source"]), "grader.py", "exec"), names)  # noqa: S102 - it is what this program is for
@@ -149,7 +149,7 @@ def _grade(request: dict[str, object]) -> dict[str, object]:
             return {"error": "the source defines no function grade(sample, item)"}
         reward = float(grade(request["sample"], request["item"]))
         if not math.isfinite(reward):
-            return {"error": f"grade returned {reward}, which is no reward"}
+            return {"error": f"grade returned {reward}; a reward must be a finite number"}
         return {"reward": reward}
     except BaseException as error:  # also SystemExit and KeyboardInterrupt: a grader cannot end this program
         frames = error.__traceback__.tb_next if error.__traceback__ else None  # those of the source, not this one

@@ -1,5 +1,5 @@
-"""Text similarity metrics, 0 to 1. Each Chinese, Japanese or Korean character is a token, so all of them hold for these
-languages too.
+"""Text similarity metrics, 0 to 1. Each Chinese, Japanese or Korean character is a token, so the metrics are valid for
+these languages, too.
 
 BLEU is sacreBLEU's sentence BLEU (n-grams up to four, exponential smoothing, effective order; Papineni et al. 2002,
 Post 2018). GLEU is Google's (Wu et al. 2016). METEOR is that of 2007 (Lavie and Agarwal) with exact matches only: stems
@@ -27,9 +27,9 @@ _Tokens = Sequence[str]
 
 
 def similarity(metric: Metric, text: str, reference: str) -> float:
-    """Any metric but `cosine`, which needs embeddings. Raises GraderFailure for texts that are too long to compare."""
+    """Any metric except `cosine`, which needs embeddings. Raises GraderFailure for texts that are too long."""
     if max(len(text), len(reference)) > MAX_CHARACTERS:
-        raise other_failure(f"Texts to compare have at most {MAX_CHARACTERS:,} characters.")
+        raise other_failure(f"the texts to compare are too long: at most {MAX_CHARACTERS:,} characters each")
     if metric == "fuzzy_match":
         return fuzz.ratio(text, reference) / 100
     if metric in _PUNCTUATION_METRICS:
@@ -69,7 +69,7 @@ def gleu(candidate: _Tokens, reference: _Tokens) -> float:
 
 
 def meteor(candidate: _Tokens, reference: _Tokens) -> float:
-    """alpha 0.9, beta 3, gamma 0.5; tokens are aligned from the end, each with the last unaligned match."""
+    """METEOR: alpha 0.9, beta 3, gamma 0.5. Tokens are aligned from the end, each with the last unaligned match."""
     unaligned: dict[str, list[int]] = {}
     for index, token in enumerate(reference):
         unaligned.setdefault(token, []).append(index)

@@ -1,6 +1,6 @@
 """Templates: `{{item.answer}}`, `{{ sample.output_json.choices[0].text }}`, `{{sample.output_tools[0].function.name}}`.
 
-Paths are looked up, never evaluated: a template reaches the data item and the sample and nothing else.
+Paths are looked up, never evaluated: a template can access only the data item and the sample.
 """
 
 import json
@@ -14,16 +14,16 @@ from typing import Any
 from luthier.evaluation.graders.failures import invalid_variable, other_failure, sample_not_json
 
 MAX_FILLED_CHARACTERS = 1_000_000
-_TEMPLATE = re.compile(r"\{\{([^{}]{0,500})\}\}")  # bounded, so that a text full of braces is read quickly
+_TEMPLATE = re.compile(r"\{\{([^{}]{0,500})\}\}")  # bounded, so that a text full of braces is searched quickly
 _STEP = re.compile(r"\.([^.\[\]\s]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _SAMPLE = ("output_text", "output_json", "output_tools", "choices")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A model's output: `text`, and `tools`, its tool calls in the form of `tool_calls`.
+    """A model's output: its `text` and its `tools`, which are tool calls in the form of `tool_calls`.
 
-    `fields`: variables that it has beside those, or, where it has no output, alone.
+    `fields`: further variables; if none of them is an output, they are the only variables.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Sample:
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Sample":
-        """The output that a data source has, with any of `output_text`, `output_tools` and `choices`."""
+        """The output in a data source, which may have any of `output_text`, `output_tools` and `choices`."""
         message = _first_message(fields.get("choices"))
         text = fields.get("output_text", _content(message.get("content")))
         tools = fields.get("output_tools", message.get("tool_calls"))
@@ -40,7 +40,7 @@ class Sample:
 
     @cached_property
     def namespace(self) -> dict[str, Any]:
-        """The variables of templates and Python graders; `output_json` exists only where the text is JSON."""
+        """The variables of templates and Python graders; `output_json` exists only if the text is JSON."""
         if self.fields is not None and not self.fields.keys() & {"output_text", "output_tools", "choices"}:
             return dict(self.fields)
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
@@ -54,23 +54,23 @@ class Sample:
 
 
 def _first_message(choices: Any) -> dict[str, Any]:
-    """The message of the first choice; empty where there is none."""
+    """The message of the first choice; empty if there is none."""
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     return message if isinstance(message, dict) else {}
 
 
 def _content(content: Any) -> Any:
-    """Text in parts as one text."""
+    """The joined text of a list of parts; any other content unchanged."""
     if not isinstance(content, list):
         return content
     return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
 
 
 def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
-    """Replaces every template: strings as they are, other values as JSON.
+    """Fills in every template of a text: strings as they are, other values as JSON.
 
-    Raises GraderFailure, also for a text that would grow beyond `MAX_FILLED_CHARACTERS`.
+    Raises GraderFailure for an unknown variable, and if the values have more than `MAX_FILLED_CHARACTERS`.
     """
     added = 0
 
@@ -80,7 +80,7 @@ def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         added += len(text)
         if added > MAX_FILLED_CHARACTERS:
-            raise other_failure(f"The filled template has more than {MAX_FILLED_CHARACTERS:,} characters.")
+            raise other_failure(f"the filled template has more than {MAX_FILLED_CHARACTERS:,} characters")
         return text
 
     return _TEMPLATE.sub(replacement, template)
@@ -92,13 +92,13 @@ def paths(template: str) -> list[str]:
 
 
 def path_error(path: str) -> str | None:
-    """Why the path is invalid for every item and sample; None when it may be valid."""
+    """Why a path is invalid for every item and sample; None if it may be valid."""
     try:
         root, steps = _parse(path)
     except ValueError as error:
         return str(error)
     if root == "sample" and steps and steps[0] not in _SAMPLE:
-        return f"'{path}': a sample has {', '.join(_SAMPLE)}"
+        return f"'{path}' does not exist: a sample has {', '.join(_SAMPLE)}"
     return None
 
 
@@ -115,7 +115,7 @@ def _parse(path: str) -> tuple[str, list[str | int]]:
         steps.append(int(index) if index is not None else next(n for n in (name, single, double) if n is not None))
         position = step.end()
     if not root or position < len(path) or not steps:
-        raise ValueError(f"'{path[:100]}' is no variable: they look like item.name and sample.output_text")
+        raise ValueError(f"'{path[:100]}' is not a variable: write, for example, item.name or sample.output_text")
     return root[1], steps
 
 
@@ -132,5 +132,5 @@ def look_up(path: str, sample: Sample, data_item: dict[str, Any]) -> Any:
         try:
             value = value[int(step) if isinstance(value, list) else step]
         except (KeyError, IndexError, TypeError, ValueError):
-            raise invalid_variable(f"'{path}' is not there: '{step}' is missing") from None
+            raise invalid_variable(f"'{path}' does not exist: '{step}' is missing") from None
     return value

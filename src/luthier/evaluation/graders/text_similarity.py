@@ -24,7 +24,7 @@ class TextSimilarityGrader(GraderType[TextSimilarity]):
     ) -> float:
         text, reference = fill(grader.input, sample, data_item), fill(grader.reference, sample, data_item)
         if max(len(text), len(reference)) > _MAX_CHARACTERS:
-            raise other_failure(f"texts are compared up to {_MAX_CHARACTERS:,} characters")
+            raise other_failure(f"the texts to compare are too long: at most {_MAX_CHARACTERS:,} characters each")
         if grader.evaluation_metric == "cosine":
             return cosine(*context.embeddings([text, reference]))
         return similarity(grader.evaluation_metric, text, reference)
