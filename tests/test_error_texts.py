@@ -47,14 +47,14 @@ _PARTS = {
     "The model `x1` does not exist or you do not have access to it.x1",
     "The model 'x1' does not existx1",
     "Job x1 is x1 and cannot be x1.",
-    "Job x1 has x1. Send models=true to delete the job with what it trained.",
+    "Job x1 has x1. Send models=true to delete the job and all of its models.",
 }
 _WHOLE = {
     "This model's maximum context length is 32 tokens. However, your messages resulted in 40 tokens. Please reduce the "
     "length of the messages.": "此模型的上下文最多 32 个 token，而消息有 40 个。请缩短消息。",
     "The model `x` does not exist or you do not have access to it.": "模型 x 不存在，或没有访问权限。",
     "Job ftjob-1 is queued and cannot be resumed.": "任务 ftjob-1 正在排队，无法恢复。",
-    "Job ftjob-1 has 3 models, checkpoints included. Send models=true to delete the job with what it trained.": (
+    "Job ftjob-1 has 3 models, checkpoints included. Send models=true to delete the job and all of its models.": (
         "任务 ftjob-1 留下了 3 个模型（含检查点）。发送 models=true 可以连同它们一起删除。"
     ),
     "Job has already completed: ftjob-1 is failed.": "任务 ftjob-1 已经结束：已失败。",

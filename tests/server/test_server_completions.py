@@ -224,7 +224,7 @@ def test_echo_and_what_follows_have_one_count(client: OpenAI) -> None:
         ({"prompt": [[1], [-3]]}, "prompt[1]", "no token -3"),
         ({"prompt": []}, "prompt", "empty array"),
         ({"prompt": 5}, "prompt", "expected one of"),
-        ({"logit_bias": {"x": 1}}, "logit_bias", "Keys are token ids"),
+        ({"logit_bias": {"x": 1}}, "logit_bias", "Keys must be token ids"),
         ({"messages": []}, "messages", "Unknown parameter"),
     ],
 )

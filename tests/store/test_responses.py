@@ -67,7 +67,7 @@ def test_what_has_expired_is_gone(store: Store) -> None:
             read("a")
     store.delete_expired()
     assert count(store) == 2
-    with pytest.raises(NotFoundError, match="kept no longer"):
+    with pytest.raises(NotFoundError, match="no longer kept"):
         store.responses.context("b")
 
 

@@ -316,7 +316,7 @@ def test_the_metadata_shape_the_adapter(client: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="It has attention: k_proj, o_proj, q_proj, v_proj; mlp:") as caught:
         create(client, upload(client), metadata={"luthier:targets": "c_attn"})
     assert (caught.value.code, caught.value.param) == ("invalid_targets", "metadata")
-    with pytest.raises(BadRequestError, match="its adapter has its shape already"):
+    with pytest.raises(BadRequestError, match="the shape of its adapter is fixed"):
         create(client, upload(client), model=job.fine_tuned_model, metadata={"luthier:rank": "8"})
 
 

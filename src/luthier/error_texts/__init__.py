@@ -32,6 +32,7 @@ _TERMS = {
     "The request": "请求",
     "A file for batches": "批处理文件",
     "The part": "分段",
+    "no such header": "没有此请求头",
 }
 _CODES = {
     "model_not_found": "没有这个模型",

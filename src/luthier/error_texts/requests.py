@@ -32,14 +32,17 @@ REQUESTS = (    # generation
         "此模型的上下文最多 {limit} 个 token，而请求需要 {requested} 个"
         "（提示 {prompt} 个，回答 {completion} 个）。请缩短提示或回答。",
     ),
-    ("The messages cannot be turned into tokens: {reason}", "无法把消息转换为 token：{reason}"),
+    ("The messages cannot be tokenized: {reason}", "无法把消息转换为 token：{reason}"),
     ("'functions' and 'tools' cannot be sent together.", "“functions”和“tools”不能同时发送。"),
     (
         "Invalid schema for {owner}: In context={place}, the value of '{keyword}' has the wrong type.",
         "{owner} 的 schema 无效：在 {place} 处，“{keyword}”的值类型不对。",
     ),
     ("Invalid schema for {owner}: In context={place}, {fault}.", "{owner} 的 schema 无效：在 {place} 处，{fault}。"),
-    ("Invalid 'tools': too many functions to require a call of one.", "函数太多，无法要求必须调用其中一个。"),
+    (
+        "Invalid 'tools': the definitions are too large for a required call. Send fewer functions.",
+        "“tools”无效：函数定义太大，无法要求必须调用其中一个。请减少函数。",
+    ),
     (
         "Invalid value for '{param}': '{choice}' is only allowed when '{field}' are specified.",
         "没有“{field}”时不能使用“{param}”。",
@@ -49,14 +52,14 @@ REQUESTS = (    # generation
         "“{param}”指定的函数“{function}”不在函数定义之中。",
     ),
     ("Invalid schema for '{param}': {reason}", "“{param}”的 schema 无效：{reason}"),
-    ("The answer cannot be held to its schema: {reason}", "无法让回答符合 schema：{reason}"),
+    ("Generation cannot be constrained to the schema: {reason}", "无法按 schema 约束生成：{reason}"),
     (
         "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
         "“response_format”为“json_object”时，消息中必须出现“json”一词。",
     ),
     (
-        "Invalid key in 'logit_bias': {key}. Keys are token ids of this model.",
-        "“logit_bias”的键 {key} 无效：键是此模型的 token id。",
+        "Invalid key in 'logit_bias': {key}. Keys must be token ids of this model.",
+        "“logit_bias”的键 {key} 无效：键必须是此模型的 token id。",
     ),
     (
         "Invalid key in 'logit_bias': this model has no token {token}; its token ids are below {size}. {hint}",
@@ -85,8 +88,8 @@ REQUESTS = (    # generation
     ),
     ("Invalid value for 'content': expected a string, got null.", "“content”应为字符串，实际为空值。"),
     (
-        "The model '{model}' is served elsewhere, but no service is set: start the server with {settings}.",
-        "模型 {model} 由其他服务提供，但没有设置该服务：请用 {settings} 启动服务器。",
+        "The model '{model}' is served upstream, but no upstream service is set: start the server with {settings}.",
+        "模型 {model} 由上游服务提供，但没有设置上游服务：请用 {settings} 启动服务器。",
     ),
     (
         "The upstream service refused this server's key (status {status}); its operator can set another with {name}.",
@@ -123,11 +126,11 @@ REQUESTS = (    # generation
         "服务器的数据库已损坏，管理员需要恢复备份。",
     ),
     (
-        "The server's disk is full. Nothing was stored; its operator has to make room.",
+        "The server's disk is full. Nothing was stored; its operator has to free space.",
         "服务器的磁盘已满，没有保存任何内容。管理员需要腾出空间。",
     ),
     (
-        "The server's disk reports errors. Nothing was stored; its operator has to look at it.",
+        "The server's disk reports errors. Nothing was stored; its operator has to check the disk.",
         "服务器的磁盘读写出错，没有保存任何内容。管理员需要检查磁盘。",
     ),
     ("The server's disk is read-only. Nothing was stored.", "服务器的磁盘是只读的，没有保存任何内容。"),
@@ -136,7 +139,7 @@ REQUESTS = (    # generation
         "数据库被其他程序锁定，没有保存任何内容。请重试。",
     ),
     (
-        "The database cannot be reached, or does not answer in time. Please try again.",
+        "The database cannot be reached, or did not respond in time. Please try again.",
         "无法连接数据库，或数据库没有及时响应。请重试。",
     ),
     ("The database is busy. Please try again.", "数据库繁忙。请重试。"),
@@ -152,33 +155,35 @@ REQUESTS = (    # generation
         "请求的 JSON 正文嵌套超过 {limit} 层。",
     ),
     (
-        "The JSON body of your request holds half a character: {hint}",
-        "请求的 JSON 正文里有半个字符（\\u 代理项不成对）。",
+        "The JSON body of your request has a lone surrogate: {hint}",
+        "请求的 JSON 正文里有不成对的代理项：它的 \\u 转义只是半个字符。",
     ),
     (
         "The JSON body of your request is too large: at most {values} values and {members} members of objects. {hint}",
         "请求的 JSON 正文太大：最多 {values} 个值、{members} 个对象成员。请分成几个请求，或作为文件发送。",
     ),
     (
-        "The body of this request is JSON, with the header Content-Type: application/json; the header that came was: "
-        "{header}.",
-        "此请求的正文是 JSON，请求头应为 Content-Type: application/json，实际为 {header}。",
+        "Send the body of this request as JSON, with the header Content-Type: application/json (sent: {header}).",
+        "请以 JSON 发送此请求的正文，请求头应为 Content-Type: application/json（实际：{header}）。",
     ),
     (
-        "This request is sent as multipart/form-data, with the fields {fields}.",
-        "此请求以 multipart/form-data 发送，字段为 {fields}。",
+        "Send this request as multipart/form-data, with the fields {fields}.",
+        "请以 multipart/form-data 发送此请求，字段为 {fields}。",
     ),
-    ("The names and fields of this form are to be in UTF-8.", "表单的名称和字段应当用 UTF-8。"),
+    ("The names and fields of this form must be encoded in UTF-8.", "表单的名称和字段必须用 UTF-8 编码。"),
     (
-        "The headers of the request have {size} bytes; {limit} are read.",
-        "请求头共 {size} 字节，最多读取 {limit} 字节。",
+        "The headers of the request have {size} bytes; at most {limit} are allowed.",
+        "请求头共 {size} 字节，最多允许 {limit} 字节。",
     ),
     (
-        "The body is compressed (Content-Encoding: {encoding}); this server reads uncompressed bodies only.",
-        "请求正文经过压缩（{encoding}），此服务器只读取未压缩的正文。",
+        "The body is compressed (Content-Encoding: {encoding}). Send it uncompressed.",
+        "请求正文经过压缩（{encoding}）。请发送未压缩的正文。",
     ),
-    ("The header Range names no bytes of this file.", "请求头 Range 指定的范围不在此文件之内。"),
-    ("The header Idempotency-Key has at most {limit} characters.", "请求头 Idempotency-Key 最多 {limit} 个字符。"),
+    ("The header Range selects no bytes of this file.", "请求头 Range 指定的范围不在此文件之内。"),
+    (
+        "The header Idempotency-Key is too long: at most {limit} characters.",
+        "请求头 Idempotency-Key 太长：最多 {limit} 个字符。",
+    ),
     (
         "A request with the idempotency key '{key}' is still running. Please try again.",
         "幂等键为“{key}”的请求仍在进行。请重试。",

@@ -64,7 +64,7 @@ class ModelExports:
         """Start an export; must run in the event loop. `base_id`, `language`: `--base-id`, `--lang`. Raises
         RateLimitError for too many."""
         if sum(export.status != "failed" for export in self._unfinished.values()) >= _MAX_WAITING:
-            raise RateLimitError(f"{_MAX_WAITING} exports wait already. Ask again when one has ended.")
+            raise RateLimitError(f"{_MAX_WAITING} exports are already waiting. Try again when one has ended.")
         export = Export(new_id("export-"), model, to, "queued", now())
         self._unfinished[export.id] = export
         options = ("--to", to, "--lang", language, *(("--base-id", base_id) if base_id else ()))

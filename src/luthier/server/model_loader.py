@@ -72,7 +72,7 @@ class ModelLoader:
     def local_folder(self, target: ResolvedModel) -> Path:
         """The base model's folder, without a download. Raises BadRequestError if it is not on this machine."""
         if target.base is None or not self.catalogue.ready(target.base):
-            message = f"The base model of '{target.name}' is not on this machine yet: `luthier models pull` fetches it."
+            message = f"The base model of '{target.name}' is not on this server yet: `luthier models pull` fetches it."
             raise BadRequestError(message, param="model", code="base_model_unavailable")
         return self.catalogue.folder(target.base)
 

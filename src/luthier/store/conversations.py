@@ -107,7 +107,7 @@ class Conversations(Scoped):
             self._row(connection, conversation_id)
             too_long = excess(connection, _inside(conversation_id))
             if too_long:
-                message = f"The conversation '{conversation_id}' has {too_long}. Delete some of them, or begin another."
+                message = f"The conversation '{conversation_id}' has {too_long}. Delete some of them, or start another."
                 raise BadRequestError(message, param="conversation", code="context_length_exceeded")
             return items_where(connection, _inside(conversation_id))
 

@@ -16,6 +16,6 @@ def set_priority(jobs: Jobs, job_id: str, priority: int) -> None:
         raise BadRequestError(message, param="fine_tuning_job_id")
     pairs = {**(job.metadata or {}), job_options.PRIORITY: str(priority)}
     if len(pairs) > MAX_PAIRS:
-        message = f"The metadata of {job_id} have {MAX_PAIRS} pairs already; its priority would be one more."
+        message = f"The metadata of {job_id} already has {MAX_PAIRS} pairs, so there is no room for a priority."
         raise BadRequestError(message, param="metadata", code="invalid_value")
     jobs.record(job_id, Event(f"The priority of the job is now {priority}"), metadata=pairs)

@@ -57,7 +57,7 @@ class ManagedJobs(Scoped):
         left = models.of_job(job_id)
         if left and not with_models:
             count = "1 model" if len(left) == 1 else f"{len(left)} models, checkpoints included"
-            message = f"Job {job_id} has {count}. Send models=true to delete the job with what it trained."
+            message = f"Job {job_id} has {count}. Send models=true to delete the job and all of its models."
             raise BadRequestError(message, param="models", code="job_has_models")
         names = [model.id for model in left]
         models.delete_together(left, also=lambda connection: self._delete_rows(connection, job_id, names))
@@ -70,7 +70,7 @@ class ManagedJobs(Scoped):
             raise BadRequestError(message, param=_PARAM, code="job_not_finished")
         continuing = select(jobs.c.id).where(jobs.c.parent.in_(models), jobs.c.status.not_in(FINAL)).limit(1)
         if dependent := connection.scalar(continuing):
-            message = f"Job {dependent} continues from a model of job {job_id}. Cancel it, or wait for its end."
+            message = f"Job {dependent} continues from a model of job {job_id}. Cancel it, or wait until it has ended."
             raise BadRequestError(message, param="models", code="model_in_use")
         connection.execute(delete(events).where(events.c.job_id == job_id))
         if not connection.execute(delete(jobs).where(jobs.c.id == job_id, self._queue.unleased())).rowcount:

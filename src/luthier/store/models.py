@@ -187,7 +187,7 @@ class Models(Scoped):
 
     def _delete_rows(self, connection: Connection, model: FineTunedModel) -> None:
         if model.standalone and self._is_base(connection, model.standalone_base):
-            message = f"The model '{model.id}' is what other models or jobs start from; delete or cancel those first."
+            message = f"Other models or jobs start from the model '{model.id}'; delete or cancel those first."
             raise BadRequestError(message, param="model", code="model_in_use")
         connection.execute(delete(checkpoints).where(checkpoints.c.model == model.id))
         connection.execute(delete(evaluations).where(evaluations.c.model == model.id))

@@ -160,7 +160,10 @@ class Responses(Scoped):
         with self._database.read() as connection:
             chain = self._chain(connection, response_id)
             if chain[0]["status"] not in ("completed", "incomplete"):
-                message = f"The response '{response_id}' is {chain[0]['status']}; only one that ended can be continued."
+                status = chain[0]["status"]
+                message = (
+                    f"The response '{response_id}' is {status}; only completed and incomplete ones can be continued."
+                )
                 raise BadRequestError(message, param="previous_response_id")
             of_chain = items.c.response.in_([row["id"] for row in chain])
             too_long = excess(connection, of_chain)
@@ -215,7 +218,7 @@ class Responses(Scoped):
             this = self._unexpired("response.compaction").where(responses.c.id == compaction_id)
             if connection.execute(this).first() is None:
                 raise NotFoundError(
-                    f"Compaction '{compaction_id}' not found; its items are kept no longer.", param=param
+                    f"Compaction '{compaction_id}' not found; its items are no longer kept.", param=param
                 )
             return items_where(connection, items.c.response == compaction_id)
 
@@ -268,7 +271,7 @@ def _too_long(length: str) -> BadRequestError:
 def _no_previous(response_id: str, later: str | None) -> NotFoundError:
     message = f"Previous response with id '{response_id}' not found."
     if later is not None:
-        message += f" The response '{later}' builds on it; it was deleted or is kept no longer."
+        message += f" The response '{later}' builds on it; it was deleted or is no longer kept."
     return NotFoundError(message, param="previous_response_id", code="previous_response_not_found")
 
 

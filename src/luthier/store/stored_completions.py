@@ -58,7 +58,7 @@ class StoredCompletions(Scoped):
             if is_seeded():
                 connection.execute(delete(stored_completions).where(this))
             elif connection.scalar(select(stored_completions.c.seq).where(this)):
-                raise ConflictError(f"There is a chat completion with id '{completion.id}' already.")
+                raise ConflictError(f"A chat completion with id '{completion.id}' already exists.")
             connection.execute(insert(stored_completions).values(**row))
             _prune(connection, max_rows)
 

@@ -142,7 +142,7 @@ class Uploads(Scoped):
             if row["status"] != "completed":
                 if isinstance(error, BadRequestError):
                     raise
-                message = "A part of this upload cannot be read any more. Add it again, with a new id."
+                message = "A part of this upload can no longer be read. Add it again under a new id."
                 raise BadRequestError(message, param="part_ids") from error
             return _upload(row)
         self._delete_parts(upload_id)
@@ -192,11 +192,11 @@ class Uploads(Scoped):
             if part_id not in sizes:
                 raise BadRequestError(f"No such Part object of this upload: {part_id}", param="part_ids")
         if len(set(part_ids)) < len(part_ids):
-            raise BadRequestError("A part is named twice in 'part_ids'.", param="part_ids")
+            raise BadRequestError("A part occurs twice in 'part_ids'.", param="part_ids")
         total = sum(sizes[part_id] for part_id in part_ids)
         if total != upload["bytes"]:
             raise BadRequestError(
-                f"The parts hold {total:,} bytes, the upload was created for {upload['bytes']:,}.", param="part_ids"
+                f"The parts have {total:,} bytes, but the upload was created for {upload['bytes']:,}.", param="part_ids"
             )
 
     def _join(self, part_ids: Sequence[str], md5: str | None, out: IO[bytes]) -> None:
@@ -247,7 +247,7 @@ def _check_pending(row: RowMapping) -> None:
     status = _status(row)
     if status != "pending":
         message = (
-            f"The upload {row['id']} is {status}; only a pending one takes parts and can be completed or cancelled."
+            f"The upload {row['id']} is {status}; only a pending one accepts parts, and can be completed or cancelled."
         )
         raise BadRequestError(message, param="upload_id", code="upload_not_pending")
 

@@ -1,11 +1,23 @@
 """The error tree: every error that a client or user may see.
 
-LuthierError ├── APIError answered over HTTP with OpenAI's four-key body │ ├── BadRequestError 400 │ ├──
-AuthenticationError 401 │ ├── PermissionDeniedError 403 │ ├── NotFoundError 404 │ ├── ConflictError 409 │ ├──
-PayloadTooLargeError 413 │ ├── CorruptDataError 500 │ ├── InsufficientStorageError 507 │ ├── RateLimitError 429 │ └──
-UnavailableError 503 ├── JobError ends a fine-tuning job as `failed`, with code, message and param ├── BaseModelError a
-base model cannot be found, fetched or loaded ├── ExportError a fine-tuned model cannot be exported, or an adapter
-imported └── RenderError an example or a request cannot be turned into tokens
+    LuthierError
+    ├── APIError                        an error response with OpenAI's four-key body
+    │   ├── BadRequestError             400
+    │   ├── AuthenticationError         401
+    │   ├── PermissionDeniedError       403
+    │   ├── NotFoundError               404
+    │   ├── ConflictError               409
+    │   ├── PayloadTooLargeError        413
+    │   ├── UnsupportedMediaTypeError   415
+    │   ├── RateLimitError              429
+    │   ├── CorruptDataError            500
+    │   ├── UnavailableError            503
+    │   └── InsufficientStorageError    507
+    ├── JobError                        ends a fine-tuning job as `failed`, with code, message and param
+    ├── StaleClaimError                 a worker's write was refused, because its claim is outdated
+    ├── BaseModelError                  a base model cannot be found, fetched or loaded
+    ├── ExportError                     a fine-tuned model cannot be exported, or an adapter imported
+    └── RenderError                     an example or a request cannot be tokenized
 
     FutureWarning
     └── RenamedSettingWarning     a setting given under its former name, which still works

@@ -53,7 +53,7 @@ class TextSimilarity(Request):
 
 def _check_source_size(source: str) -> str:
     if len(source.encode("utf-8", "replace")) >= MAX_SOURCE_BYTES:
-        raise ValueError(f"the source of a grader is smaller than {MAX_SOURCE_BYTES // 1024} kB")
+        raise ValueError(f"the source must be smaller than {MAX_SOURCE_BYTES // 1024} kB")
     return source
 
 
@@ -94,7 +94,7 @@ _ROLES = ("user", "assistant", "system", "developer")
 def _check_role(role: str) -> str:
     """Check the role: OpenAI's schema allows any text, but its models accept only these roles."""
     if role not in _ROLES:
-        raise ValueError(f"a role is one of {', '.join(_ROLES)}")
+        raise ValueError(f"the role must be one of {', '.join(_ROLES)}")
     return role
 
 
@@ -118,7 +118,7 @@ class SamplingParams(Request):
 
 def _range(value: list[float]) -> list[float]:
     if value[0] >= value[1]:
-        raise ValueError(f"the range goes from the lower to the higher score, got {value}")
+        raise ValueError(f"the range must be [lowest score, highest score], got {value}")
     return value
 
 

@@ -68,7 +68,7 @@ def parse(metadata: Mapping[str, str] | None) -> JobOptions:
         raise ValueError(f"The metadata '{PRIORITY}' must be {allowed}, but it is '{values[PRIORITY]}'.")
     if options.tuning == "full" and options.adapter_keys:
         keys = ", ".join(f"'{key}'" for key in options.adapter_keys)
-        raise ValueError(f"Full fine-tuning has no adapter: leave {keys} out of the metadata, or '{TUNING}'.")
+        raise ValueError(f"Full fine-tuning has no adapter: remove {keys} from the metadata, or remove '{TUNING}'.")
     return options
 
 

@@ -64,5 +64,5 @@ def _check_surrogates(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise BadRequestError(
-            "The JSON body of your request holds half a character: a \\u escape of a surrogate without its other half."
+            "The JSON body of your request has a lone surrogate: a \\u escape that is only half of a character."
         ) from None

@@ -24,7 +24,7 @@ def check_url(url: str, allowed: AllowedHosts) -> None:
         raise BadRequestError(f"Invalid URL: {error}.", param="url", code="invalid_url") from error
     has_port = parsed.port is None or 0 < parsed.port < 2**16
     if parsed.scheme not in _PORTS or not parsed.host or not has_port or parsed.userinfo or parsed.fragment:
-        message = "Invalid URL: it begins with https:// or http:// and a host, without user, password and fragment."
+        message = "Invalid URL: it must begin with https:// or http:// and a host, without user, password and fragment."
         raise BadRequestError(message, param="url", code="invalid_url")
     if not allowed.allows_host(parsed.host):
         raise BadRequestError(_not_allowed(parsed.host), param="url", code="host_not_allowed")

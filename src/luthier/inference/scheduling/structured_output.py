@@ -57,7 +57,7 @@ class GrammarMatcher:
 
     def _raise_error(self) -> None:
         if self._matcher.is_error():
-            raise BadRequestError(f"The answer cannot be held to its schema: {self._matcher.get_error()}")
+            raise BadRequestError(f"Generation cannot be constrained to the schema: {self._matcher.get_error()}")
 
 
 def validate_grammar(grammar: str, param: str) -> None:

@@ -110,7 +110,7 @@ def _prompt(
         )
     except (RecursionError, TypeError, UnicodeError) as error:
         # The arguments of a call are JSON in a string, whose depth and characters have not been checked before.
-        message = f"The messages cannot be turned into tokens: {error}"
+        message = f"The messages cannot be tokenized: {error}"
         raise BadRequestError(message, param="messages", code="invalid_value") from error
 
 

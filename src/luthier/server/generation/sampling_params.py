@@ -44,7 +44,7 @@ def _logit_bias(bias_by_id: Mapping[str, float] | None, vocabulary_size: int) ->
     """Raises BadRequestError."""
     for token in bias_by_id or {}:
         if not (token.isascii() and token.isdecimal() and len(token) <= _MAX_TOKEN_ID_DIGITS):
-            message = f"Invalid key in 'logit_bias': {token[:40]}. Keys are token ids of this model."
+            message = f"Invalid key in 'logit_bias': {token[:40]}. Keys must be token ids of this model."
             raise BadRequestError(message, param="logit_bias", code="invalid_value")
         if int(token) >= vocabulary_size:
             message = (

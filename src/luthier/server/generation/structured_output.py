@@ -81,7 +81,8 @@ def response_grammar(body: CreateChatCompletionRequest, calls: CallPolicy) -> st
     chosen = _enforceable(json.dumps(functions), calls.form) if functions else None
     if document is None and not chosen:
         if calls.required:
-            raise BadRequestError("Invalid 'tools': too many functions to require a call of one.", param="tools")
+            message = "Invalid 'tools': the definitions are too large for a required call. Send fewer functions."
+            raise BadRequestError(message, param="tools")
         return None
     copies = None
     if chosen and calls.copied:

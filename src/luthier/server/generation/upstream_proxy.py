@@ -85,7 +85,7 @@ async def _send(state: State, call: UpstreamCall) -> httpx.Response:
     client = state.app.upstream
     if client is None:
         raise UnavailableError(
-            f"The model '{call.body['model']}' is served elsewhere, but no service is set: "
+            f"The model '{call.body['model']}' is served upstream, but no upstream service is set: "
             "start the server with LUTHIER_UPSTREAM_BASE_URL and LUTHIER_UPSTREAM_API_KEY.",
             code="upstream_not_configured",
         )

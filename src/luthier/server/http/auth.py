@@ -42,8 +42,8 @@ def _require_caller(caller: Caller | None, secret: str) -> Caller:
     if caller is None:
         redacted = secret[:3] + "****" + secret[-4:] if len(secret) > 12 else "****"
         raise AuthenticationError(
-            f"Incorrect API key provided: {redacted}. The keys of this server are set where it is started "
-            "(--api-keys or LUTHIER_API_KEYS), or made with `luthier keys create`.",
+            f"Incorrect API key provided: {redacted}. The keys of this server are set when it is started "
+            "(--api-keys or LUTHIER_API_KEYS), or created with `luthier keys create`.",
             code="invalid_api_key",
         )
     return caller

@@ -92,18 +92,18 @@ def _storage_error(error: DBAPIError | OSError) -> APIError | None:
     """The error for a storage fault: nothing was written, and the request may be sent again."""
     match storage_fault(error):
         case "full":
-            message = "The server's disk is full. Nothing was stored; its operator has to make room."
+            message = "The server's disk is full. Nothing was stored; its operator has to free space."
             return InsufficientStorageError(message)
         case "read_only":
             return InsufficientStorageError("The server's disk is read-only. Nothing was stored.")
         case "failing":
-            message = "The server's disk reports errors. Nothing was stored; its operator has to look at it."
+            message = "The server's disk reports errors. Nothing was stored; its operator has to check the disk."
             return InsufficientStorageError(message)
         case "locked":
             message = "The database is locked by another program. Nothing was stored; please try again."
             return UnavailableError(message, code="database_busy", headers={"retry-after": "5"})
         case "unreachable":
-            message = "The database cannot be reached, or does not answer in time. Please try again."
+            message = "The database cannot be reached, or did not respond in time. Please try again."
             return UnavailableError(message, code="database_unavailable", headers={"retry-after": "5"})
     return None
 
@@ -117,8 +117,8 @@ def _request_validation_error(error: RequestValidationError, request: Request | 
     if isinstance(error.body, bytes):
         content_type = request.headers.get("content-type") if request else None
         return BadRequestError(
-            f"The body of this request is JSON, with the header Content-Type: application/json; "
-            f"the header that came was: {content_type}."
+            "Send the body of this request as JSON, with the header Content-Type: application/json "
+            f"(sent: {content_type or 'no such header'})."
         )
     return validation_error(inside, error.body)
 

@@ -82,9 +82,9 @@ def _check_content_type(request: Request, fields: list[str]) -> None:
     header["content-type"] = request.headers.get("content-type", "")
     if header.get_content_type() != "multipart/form-data":
         names = ", ".join(f"`{field}`" for field in fields if "_after_" not in field)
-        raise BadRequestError(f"This request is sent as multipart/form-data, with the fields {names}.")
+        raise BadRequestError(f"Send this request as multipart/form-data, with the fields {names}.")
     if header.get_content_charset("utf-8") not in ("utf-8", "utf8"):  # some others can encode a lone surrogate
-        raise BadRequestError("The names and fields of this form are to be in UTF-8.")
+        raise BadRequestError("The names and fields of this form must be encoded in UTF-8.")
 
 
 def _file(form: FormData, name: str) -> UploadFile:

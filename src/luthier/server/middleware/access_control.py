@@ -99,7 +99,7 @@ class AccessControl:
         caller = await authenticate(connection.headers, self._keys)
         if caller.read_only and connection.scope.get("method", "GET") not in _READING:
             raise PermissionDeniedError(
-                "This API key may only read: its role is reader.", code="insufficient_permissions"
+                "This API key can only read, because its role is 'reader'.", code="insufficient_permissions"
             )
         self._check_origin(connection, bool(caller.key_digest))
         _check_encoding(connection.headers)
@@ -123,14 +123,14 @@ class AccessControl:
         """For a server without keys. Another ASGI server may listen on any address, whatever the settings say."""
         if _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
             raise PermissionDeniedError(
-                f"This server has no keys and answers to loopback names only, not to '{host}'. To reach it under other "
-                "names, as from a container, start it with --api-keys or LUTHIER_API_KEYS."
+                f"This server has no API keys, so it accepts only loopback names, not '{host}'. To reach it under "
+                "other names, as from a container, start it with --api-keys or LUTHIER_API_KEYS."
             )
         client = connection.client  # None: a Unix socket
         if client and not is_loopback_host(client.host):
             raise PermissionDeniedError(
-                f"This server has no keys and answers requests from its own machine only, not from {client.host}. To "
-                "reach it from other machines, start it with --api-keys or LUTHIER_API_KEYS."
+                "This server has no API keys, so it accepts requests only from its own machine, not from "
+                f"{client.host}. To reach it from other machines, start it with --api-keys or LUTHIER_API_KEYS."
             )
 
     def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
@@ -166,7 +166,7 @@ def _check_headers_size(scope: Scope) -> None:
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if size > _MAX_HEADERS_BYTES:
         error = PayloadTooLargeError(
-            f"The headers of the request have {size:,} bytes; {_MAX_HEADERS_BYTES:,} are read."
+            f"The headers of the request have {size:,} bytes; at most {_MAX_HEADERS_BYTES:,} are allowed."
         )
         error.status = 431
         raise error
@@ -177,7 +177,7 @@ def _check_encoding(headers: Headers) -> None:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedMediaTypeError(
-            f"The body is compressed (Content-Encoding: {encoding[:40]}); this server reads uncompressed bodies only."
+            f"The body is compressed (Content-Encoding: {encoding[:40]}). Send it uncompressed."
         )
 
 

@@ -110,7 +110,7 @@ def _idempotency_key(scope: Scope) -> str | None:
     if not header or accepts_file(scope["path"]):
         return None
     if len(header) > _MAX_KEY_CHARACTERS:
-        raise BadRequestError(f"The header Idempotency-Key has at most {_MAX_KEY_CHARACTERS} characters.")
+        raise BadRequestError(f"The header Idempotency-Key is too long: at most {_MAX_KEY_CHARACTERS} characters.")
     return header
 
 

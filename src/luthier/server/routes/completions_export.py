@@ -35,7 +35,7 @@ def create_from_completions(body: ExportRequest, state: StateDep) -> Completions
             lines.append(json.dumps(example, ensure_ascii=False) + "\n")
     if not lines:
         reasons = "".join(f", {count} {reason}" for reason, count in skipped.items())
-        message = f"No stored chat completion is an example: {skipped.total()} selected{reasons}."
+        message = f"No stored chat completion can be exported as an example: {skipped.total()} selected{reasons}."
         raise BadRequestError(message, param="metadata" if body.metadata else "model", code="no_examples")
 
     def fill(out: IO[bytes]) -> None:

@@ -63,7 +63,7 @@ def _check_data_source(state: State, of_eval: StoredEval, data_source: DataSourc
 def _check_content(of_eval: StoredEval, source: FileContent) -> None:
     param = "data_source.source.content"
     if sum(len(json.dumps(row.model_dump())) for row in source.content) > MAX_CONTENT_BYTES:
-        message = f"Invalid '{param}': it has more than {MAX_CONTENT_BYTES:,} bytes. Upload it as a file."
+        message = f"Invalid '{param}': it has more than {MAX_CONTENT_BYTES:,} bytes. Upload it as a file instead."
         raise BadRequestError(message, param=param)
     for index, row in enumerate(source.content):
         problem = item_problem(of_eval.item_schema, row.item)
@@ -77,18 +77,18 @@ def _check_sampling(state: State, data_source: SampledDataSource) -> None:
     if data_source.model is None:
         if messages or sampling:
             param = "data_source.model"
-            message = f"Missing required parameter: '{param}', which answers the 'input_messages'."
+            message = f"Missing required parameter: '{param}', the model that answers the 'input_messages'."
             raise BadRequestError(message, param=param, code="missing_required_parameter")
         return
     if messages is None and isinstance(data_source.source, FileContent | FileId):
         param = "data_source.input_messages"
-        message = f"Missing required parameter: '{param}', which the model '{data_source.model}' is to answer."
+        message = f"Missing required parameter: '{param}', the messages that '{data_source.model}' answers."
         raise BadRequestError(message, param=param, code="missing_required_parameter")
     if isinstance(messages, MessagesReference):
         problem = path_error(messages.item_reference)
         if problem or not messages.item_reference.startswith("item"):
             param = "data_source.input_messages.item_reference"
-            raise BadRequestError(f"Invalid '{param}': it is a path such as 'item.input'.", param=param)
+            raise BadRequestError(f"Invalid '{param}': it must be a path such as 'item.input'.", param=param)
     try:
         state.models.resolve(data_source.model)
     except NotFoundError as error:

@@ -45,11 +45,11 @@ def create(body: CreateEvaluationRequest, state: StateDep, caller: CallerDep) ->
     owner = state.within(caller.project or DEFAULT_PROJECT)  # the project that the evaluation runs for
     _check_models(owner if body.report is None else state, body)
     if (body.validation_file is None) == (body.report is None):
-        raise BadRequestError("Either 'validation_file' or 'report' must be given.", param="validation_file")
+        raise BadRequestError("Either 'validation_file' or 'report' is required.", param="validation_file")
     if body.report is not None:
         return _store_report(state, body.model, body.report)
     if body.definitions and not body.functions:
-        raise BadRequestError("'definitions' is for evaluations with 'functions'.", param="definitions")
+        raise BadRequestError("'definitions' is only allowed when 'functions' is enabled.", param="definitions")
     plan = EvaluationPlan([], bool(body.functions), list(dict.fromkeys(body.definitions or [])))
     return state.store.evaluations.create(
         model=body.model,
@@ -86,7 +86,7 @@ def _store_report(state: State, model: str, document: dict[str, Any]) -> Evaluat
         path = ".".join(["report", *map(str, first["loc"])])
         raise BadRequestError(f"Invalid '{path}': {first['msg']}.", param="report") from None
     if report.runs[0].model != model:
-        message = f"Invalid 'report': it is about '{report.runs[0].model}', not about '{model}'."
+        message = f"Invalid 'report': it is a report on '{report.runs[0].model}', but 'model' is '{model}'."
         raise BadRequestError(message, param="report")
     return state.store.evaluations.create(
         status="succeeded",
@@ -132,7 +132,7 @@ async def losses(body: CreateLossesRequest, request: Request, state: StateDep) -
     """Teacher-forced losses on the tokens that training would train. Runs at low priority."""
     target = await run_in_threadpool(state.models.resolve, body.model)
     if target.upstream_model:
-        message = f"The model '{body.model}' is served upstream, and upstream services report no loss of given texts."
+        message = f"The model '{body.model}' is served upstream, where losses of supplied texts are not available."
         raise BadRequestError(message, param="model", code="losses_not_available")
     model = await cancel_on_disconnect(request, state.app.loader.load(target))
     examples = await run_in_threadpool(_render, body.examples, model)

@@ -150,7 +150,7 @@ def _path(state: State, file_id: str) -> Path:
     line."""
     file = state.store.files.retrieve(file_id)
     if file.bytes > MAX_BYTES:
-        message = f"Files above {MAX_BYTES:,} bytes are not read here: use `luthier check`, `estimate` and `split`."
+        message = f"Files above {MAX_BYTES:,} bytes are not read here: use `luthier check`, `estimate` or `split`."
         raise PayloadTooLargeError(message, param="file_id", code="file_too_large")
     return state.store.files.path(file_id)
 

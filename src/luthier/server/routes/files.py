@@ -125,7 +125,7 @@ class _FileContent(FileResponse):
 def _range_error(response_start: Message) -> BadRequestError:
     size = Headers(raw=response_start["headers"]).get("content-range")
     error = BadRequestError(
-        "The header Range names no bytes of this file.", headers={"content-range": size} if size else None
+        "The header Range selects no bytes of this file.", headers={"content-range": size} if size else None
     )
     error.status = response_start["status"]
     return error

@@ -119,7 +119,7 @@ def _resolve_trainable(state: State, name: str) -> ResolvedModel:
         raise BadRequestError(message, param="model", code="model_not_available") from None
     if target.base is None:
         message += (
-            f" On this server '{name}' is served elsewhere; models are trained here on base models that are here."
+            f" On this server '{name}' is served upstream, and only base models on this server can be fine-tuned."
         )
         raise BadRequestError(message, param="model", code="model_not_available")
     return target
@@ -131,14 +131,12 @@ def _method(body: CreateJobRequest) -> dict[str, Any]:
     if method is None or method.type == "supervised":
         nested = method.supervised.hyperparameters if method and method.supervised else None
         if nested and body.hyperparameters and nested != body.hyperparameters:
-            message = (
-                "'hyperparameters' and 'method.supervised.hyperparameters' say different things; send one of them."
-            )
+            message = "'hyperparameters' and 'method.supervised.hyperparameters' contradict each other; send only one."
             raise BadRequestError(message, param="hyperparameters")
         chosen = nested or body.hyperparameters or Hyperparameters()
         return {"type": "supervised", "supervised": {"hyperparameters": chosen.model_dump()}}
     if body.hyperparameters:
-        message = "'hyperparameters' belong to the supervised method; send 'method.dpo.hyperparameters'."
+        message = "'hyperparameters' apply only to the supervised method; send 'method.dpo.hyperparameters' instead."
         raise BadRequestError(message, param="hyperparameters")
     chosen = method.dpo.hyperparameters if method.dpo else DPOHyperparameters()
     return {"type": "dpo", "dpo": {"hyperparameters": chosen.model_dump()}}
@@ -151,11 +149,12 @@ def _check_options(body: CreateJobRequest, *, continues: bool) -> None:
     except ValueError as error:
         raise BadRequestError(str(error), param="metadata", code="invalid_value") from None
     if options.early_stopping and not body.validation_file:
-        message = f"The metadata '{job_options.EARLY_STOPPING}' needs a 'validation_file', whose loss it watches."
+        key = job_options.EARLY_STOPPING
+        message = f"The metadata '{key}' needs a 'validation_file', whose loss decides when to stop."
         raise BadRequestError(message, param="validation_file", code="missing_required_parameter")
     if continues and options.tuning == "lora" and options.adapter_keys:
         named = ", ".join(f"'{key}'" for key in options.adapter_keys)
-        message = f"The model {body.model} is fine-tuned, and its adapter has its shape already: leave {named} out."
+        message = f"The model {body.model} is fine-tuned, so the shape of its adapter is fixed: remove {named}."
         raise BadRequestError(message, param="metadata", code="invalid_value")
 
 

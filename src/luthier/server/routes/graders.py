@@ -53,7 +53,7 @@ def grader_context(state: State, grader: Grader | SubGrader, param: str) -> Grad
     """The server's services for graders. Raises PermissionDeniedError for a Python grader if those are disabled."""
     isolation = None if state.settings.python_graders == "off" else state.settings.python_graders
     if isolation is None and any(part.type == "python" for part in sub_graders(grader)):
-        message = "Python graders are off on this server. Its operator can allow them with --python-graders."
+        message = "Python graders are disabled on this server. Its operator can allow them with --python-graders."
         raise _not_available(message, param)
     return GraderContext(
         complete=lambda prompt: anyio.from_thread.run(complete, state, prompt),

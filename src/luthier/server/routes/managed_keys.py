@@ -33,7 +33,7 @@ def create(body: CreateKeyRequest, request: Request, state: StateDep, caller: Ad
     was_open, is_first = not ring.is_required(), not keys.has_any()
     project = body.project or caller.project
     if caller.project and project != caller.project:
-        message = f"A key of the project {caller.project} makes keys for that project only."
+        message = f"A key of the project {caller.project} can create keys only for that project."
         raise BadRequestError(message, param="project", code="invalid_value")
     key, secret = keys.create(
         body.name,

@@ -35,7 +35,7 @@ def _upstream_model(state: State, name: str) -> str:
         upstream_model = None
     if upstream_model is None:
         raise NotFoundError(
-            f"The model `{name}` is not available for moderation: no model on this server judges content. Its operator "
+            f"The model `{name}` is not available for moderation: no model on this server rates content. Its operator "
             f'can name an upstream model, as in --aliases \'{{"{name}": "upstream:{name}"}}\'.',
             param="model",
             code="model_not_found",

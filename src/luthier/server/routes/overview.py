@@ -55,7 +55,7 @@ def migration(state: StateDep, caller: AdminDep) -> MigrationOverview:
     try:
         recording = read()
     except (LuthierError, OSError, KeyError) as error:
-        message = f"The recording that the setting 'recording' names cannot be read: {error}"
+        message = f"The recording in the setting 'recording' cannot be read: {error}"
         raise UnavailableError(message, code="recording_unreadable") from error
     names = state.settings.names(caller.project or DEFAULT_PROJECT)
     models = [_migrated(state, model, names.get(model.model)) for model in recording.models]

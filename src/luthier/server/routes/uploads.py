@@ -52,7 +52,7 @@ def _check_mime_type(body: CreateUploadRequest) -> None:
     supported = _MIME_TYPES.get(body.purpose)
     if supported and body.mime_type.partition(";")[0].strip().lower() not in supported:
         message = (
-            f"Invalid 'mime_type': '{body.mime_type}' does not go with purpose '{body.purpose}'. "
+            f"Invalid 'mime_type': '{body.mime_type}' is not allowed with purpose '{body.purpose}'. "
             f"Supported values are: {', '.join(repr(name) for name in supported)}."
         )
         raise BadRequestError(message, param="mime_type", code="invalid_value")

@@ -95,7 +95,7 @@ class VllmEngine:
 
     def embed(self, prompts: Sequence[list[int]], adapter: Path | None) -> "Future[list[list[float]]]":
         raise BadRequestError(
-            "The engine vllm makes no embeddings of a base model. Its operator can set LUTHIER_EMBEDDING_MODEL.",
+            "The engine vllm cannot embed text with a base model. Its operator can set LUTHIER_EMBEDDING_MODEL.",
             code="embeddings_not_available",
         )
 

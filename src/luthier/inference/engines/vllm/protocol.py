@@ -88,7 +88,7 @@ def api_error(status: int, body: Any) -> APIError:
     error = body.get("error", body) if isinstance(body, dict) else body
     message = str(error.get("message", error) if isinstance(error, dict) else error)[:1000]
     if status == 400:
-        return BadRequestError(f"vLLM refuses the request: {message}")
+        return BadRequestError(f"vLLM rejected the request: {message}")
     if status in (401, 403):
         return UnavailableError("vLLM refuses this server's key; its operator can set LUTHIER_VLLM_API_KEY.")
     return UnavailableError(f"vLLM answered with status {status}: {message}")

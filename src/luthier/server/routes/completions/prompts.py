@@ -43,8 +43,8 @@ def _templated(
 ) -> list[Prompt]:
     if body.echo and body.logprobs is not None:
         message = (
-            "Invalid 'logprobs': this model was trained on pairs of prompt and completion, whose prompts stand inside "
-            "a chat template; log-probabilities of an echoed prompt can be had of token ids only."
+            "Invalid 'logprobs': this model was trained on prompt/completion pairs, so a text prompt is placed inside "
+            "a chat template and its log-probabilities cannot be echoed. Send the prompt as token ids."
         )
         raise BadRequestError(message, param="logprobs")
     for text in texts:

@@ -18,8 +18,8 @@ def _check(body: CreateCompletionRequest) -> None:
     n, best_of = body.n or 1, body.best_of or body.n or 1
     if body.suffix:
         message = (
-            "Unsupported parameter: 'suffix' is not available on this server: its models continue a text and "
-            "were not taught to fill a gap."
+            "Unsupported parameter: 'suffix' is not available on this server: its models continue text and were not "
+            "trained to fill in the middle."
         )
         raise BadRequestError(message, param="suffix", code="unsupported_parameter")
     if best_of < n:
@@ -30,7 +30,8 @@ def _check(body: CreateCompletionRequest) -> None:
         )
         raise BadRequestError(message, param="best_of")
     if body.stream and best_of > n:
-        raise BadRequestError("Invalid 'best_of': the best of several cannot be streamed.", param="best_of")
+        message = "Invalid 'best_of': it cannot be greater than 'n' when 'stream' is enabled."
+        raise BadRequestError(message, param="best_of")
 
 
 # A request may have thousands of prompts; half of the queue stays free for other requests of the same key.

@@ -108,7 +108,7 @@ def expanded(items: Iterable[Item], compacted: Callable[[str, str], list[Item]],
     for item in items:
         whole += compacted(item["encrypted_content"], param) if item["type"] == "compaction" else [item]
         if len(whole) > MAX_INPUT_ITEMS:
-            message = f"Too many items: a request may build on {MAX_INPUT_ITEMS:,}. Send the last turns only."
+            message = f"Too many items: a request may build on {MAX_INPUT_ITEMS:,}. Send only the last turns."
             raise BadRequestError(message, param=param, code="context_length_exceeded")
     return whole
 

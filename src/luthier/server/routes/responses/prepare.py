@@ -72,7 +72,7 @@ def count_tokens(state: State, model: LoadedModel, body: CountTokensRequest) -> 
 def whole_context(store: Store, body: PromptRequest, sent: list[Item]) -> list[Item]:
     """All earlier items, oldest first, and those of the request. Raises NotFoundError, BadRequestError."""
     if body.previous_response_id is not None and body.conversation is not None:
-        message = "'previous_response_id' and 'conversation' cannot be sent together: both say what came before."
+        message = "'previous_response_id' and 'conversation' cannot be sent together: send one of them."
         raise BadRequestError(message, param="previous_response_id", code="mutually_exclusive_parameters")
     context: list[Item] = []
     if body.previous_response_id is not None:

@@ -72,7 +72,7 @@ def _check(body: CreateResponseRequest) -> None:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise BadRequestError(message, param="stream_options")
     if body.background and body.store is False:
-        message = "A response in the background is stored: 'background' cannot be sent with 'store' set to false."
+        message = "'background' cannot be sent with 'store' set to false, because a background response is stored."
         raise BadRequestError(message, param="store")
 
 

@@ -66,7 +66,7 @@ async def _stream(state: State, prepared: PreparedResponse, running: RunningRequ
 async def start(state: State, prepared: PreparedResponse) -> EventLog:
     """Start generating in the background. Raises RateLimitError if too many are waiting."""
     if len(state.app.background) >= state.settings.queue_limit:
-        raise RateLimitError("Too many responses wait in the background. Please try again later.")
+        raise RateLimitError("Too many background responses are waiting. Please try again later.")
     response, log = prepared.events.response, EventLog()
     for event in prepared.events.created():
         log.append(event)
