@@ -74,7 +74,7 @@ class ModelExports:
         return export
 
     def list(self, model: str) -> Sequence[Export]:
-        """Newest first."""
+        """The exports, newest first."""
         written = [Export(**json.loads(path.read_text(encoding="utf-8"))) for path in self._folder.glob("*.json")]
         exports = [export for export in [*written, *self._unfinished.values()] if export.model == model]
         return sorted(exports, key=lambda export: (export.created_at, export.created_ns), reverse=True)

@@ -58,8 +58,9 @@ class ModelLoader:
     async def load(self, target: ResolvedModel) -> LoadedModel:
         """Load the model and its engine; a download or a start may take minutes.
 
-        Raises: BaseModelError: The base model cannot be fetched or loaded. CorruptDataError: The fine-tuned model's
-        files differ from what its training wrote.
+        Raises:
+            BaseModelError: The base model cannot be fetched or loaded.
+            CorruptDataError: The fine-tuned model's files differ from what its training wrote.
         """
         base = target.base or ""
         if not self.catalogue.ready(base):

@@ -30,12 +30,16 @@ SERVED_BY = "x-luthier-served-by"  # response header that names the weights
 class ResolvedModel:
     """The model behind a name: a base model with or without an adapter, or a model of the upstream service.
 
-    Attributes: name: The name that responses echo. base: The base model's name in the catalogue; None for an upstream
-    model. adapter: A PEFT folder on `base`. metadata: Properties of a fine-tuned model that come from its training
-    data. fine_tuned: A fine-tuned model's own name; `name` may be an alias of it. upstream_model: The model's name at
-    the upstream service. successor: The local model that answers once the upstream service no longer has
-    `upstream_model`. share: The share of requests that the successor answers before that, from 0 to 1. embedding_model:
-    The folder of the embedding model used instead of the base model.
+    Attributes:
+        name: The name that responses echo.
+        base: The base model's name in the catalogue; None for an upstream model.
+        adapter: The folder of a PEFT adapter for `base`.
+        metadata: Properties of a fine-tuned model that come from its training data.
+        fine_tuned: A fine-tuned model's own name; `name` may be an alias of it.
+        upstream_model: The model's name at the upstream service.
+        successor: The local model that answers once the upstream service no longer has `upstream_model`.
+        share: The share of requests that the successor answers before that, from 0 to 1.
+        embedding_model: The folder of the embedding model that is used instead of the base model.
     """
 
     name: str

@@ -65,11 +65,13 @@ class State:
 class AppState:
     """Store and model names of all projects, and resources that projects share.
 
-    Attributes: upstream: The client of the upstream service; None when none is configured. upstream_models: Which
-    models the upstream service still has. background: Responses that are generated in the background, by their ids.
-    grader_threads: Separate threads for graders, which may run for minutes, so that they do not block other requests.
-    file_threads: For requests that read a whole training file; limits how many are read at once. read_recording: Reads
-    the recording of a hosted account; None if no recording is set.
+    Attributes:
+        upstream: The client of the upstream service; None if none is configured.
+        upstream_models: The models that the upstream service still has.
+        background: Responses that are generated in the background, by their ids.
+        grader_threads: Separate threads for graders, which may run for minutes, so that they do not block requests.
+        file_threads: Threads for requests that read a whole training file; limits how many files are read at once.
+        read_recording: Reads the recording of a hosted account; None if no recording is set.
     """
 
     settings: Settings

@@ -46,8 +46,9 @@ def back_up(
     `earlier`: a backup on the same file system; unchanged files are linked to it and take no additional space, unless
     they are damaged there. Each backup may be deleted without the other.
 
-    Raises: LuthierError: `data` has no database or a damaged one, `target` is not empty, or `earlier` is not a backup.
-    OSError: An error of the file system.
+    Raises:
+        LuthierError: `data` has no database or a damaged one, `target` is not empty, or `earlier` is not a backup.
+        OSError: An error of the file system.
     """
     if not has_tables(data / DATABASE):
         raise LuthierError(say(f"{data} contains no Luthier database.", f"{data} 中没有 Luthier 的数据库。"))
@@ -72,8 +73,9 @@ def back_up(
 def restore(backup: Path, data: Path, report: Report = lambda done, total: None) -> BackupSummary:
     """Copy a backup to the data folder, which must not exist or must be empty, after verifying every checksum.
 
-    Raises: LuthierError: `backup` is not a backup or is damaged, or `data` is not empty. OSError: An error of the file
-    system.
+    Raises:
+        LuthierError: `backup` is not a backup or is damaged, or `data` is not empty.
+        OSError: An error of the file system.
     """
     manifest = _read_manifest(backup)
     partial = _empty_sibling(data)

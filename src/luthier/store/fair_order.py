@@ -46,7 +46,10 @@ def next_job(
     A higher priority comes first; then a job that was interrupted; then the project with the fewest running jobs, and
     among these the one that has recently trained least; then the oldest job.
 
-    Args: running: number of running jobs by project. trained_s: recent seconds of training by project.
+    Args:
+        waiting: The waiting jobs.
+        running: The number of running jobs, by project.
+        trained_s: Recent seconds of training, by project.
     """
 
     def rank(job: WaitingJob) -> tuple[float, ...]:

@@ -56,8 +56,11 @@ class JobMetrics:
     def series(self, job_id: str, *, after: int, until: int | None = None, points: int) -> dict[str, Series]:
         """The metrics of the steps above `after` up to `until`; metrics without values in that range are omitted.
 
-        Args: after: The last step that the caller already has; 0 for all. until: The last step to read; None for the
-        latest. points: The maximum number of buckets. With fewer steps, each step is a bucket.
+        Args:
+            job_id: The job.
+            after: The last step that the caller already has; 0 for all.
+            until: The last step to read; None for the latest.
+            points: The maximum number of buckets. With fewer steps, each step is a bucket.
         """
         with self._database.read() as connection:
             last = _last_step(connection, job_id)

@@ -121,9 +121,10 @@ def _beginning(sequence: TokenSequence) -> TokenSequence:
 class Checkpoints:
     """Writes a model folder per epoch. With a validation file, the step with the lowest loss becomes the final one.
 
-    Args: folders: None on ranks that write none, which make the same decisions. patience: With early stopping, the
-    number of consecutive full validations without a new lowest loss that ends training. Otherwise None, and only those
-    at the end of an epoch are compared.
+    Args:
+        folders: None on ranks that write no folders; they make the same decisions.
+        patience: With early stopping, the number of consecutive full validations without a new lowest loss that ends
+            training. Otherwise None, and only the validations at the end of an epoch are compared.
     """
 
     def __init__(

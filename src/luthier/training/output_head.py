@@ -28,7 +28,8 @@ class OutputHead:
     def of(cls, base: Any) -> "OutputHead":
         """Among the heads that the config may mean, the one that reproduces the model's own logits on some tokens.
 
-        Raises: BaseModelError: None of them does.
+        Raises:
+            BaseModelError: None of them does.
         """
         layer = base.get_output_embeddings()
         ids = torch.arange(_PROBE_TOKENS, device=layer.weight.device)[None] % base.config.vocab_size

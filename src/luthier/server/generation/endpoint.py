@@ -28,10 +28,14 @@ Body = TypeVar("Body", CreateChatCompletionRequest, CreateCompletionRequest)
 class CompletionEndpoint(Generic[Body]):
     """The differences between the two endpoints.
 
-    Attributes: path: The endpoint's path at the upstream service. check: Raises BadRequestError for parameters that
-    exclude each other. prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
-    queue_share: The share of the queue that one unstreamed request may fill. on_complete: Called with the complete
-    response, if set. on_upstream_answer: Called with a successful response of the upstream service, if set.
+    Attributes:
+        path: The endpoint's path at the upstream service.
+        schema: The model of the request body.
+        check: Raises BadRequestError for parameters that exclude each other.
+        prepare: Renders and tokenizes; runs in a worker thread. Raises APIError, RenderError.
+        queue_share: The share of the queue that one unstreamed request may fill.
+        on_complete: Returns the callback for the complete response, if there is one.
+        on_upstream_answer: Returns the callback for a successful response of the upstream service, if there is one.
     """
 
     path: str

@@ -19,8 +19,9 @@ def template_options(body: CreateChatCompletionRequest, renderer: Renderer, *, r
     Args:
         reasons: Whether the model was trained with reasoning.
 
-    Raises: BadRequestError: For a variable that the template does not read, and for an effort if the base model has no
-    reasoning that could be turned on.
+    Raises:
+        BadRequestError: The template does not read a variable, or an effort is set for a base model without reasoning
+            that could be turned on.
     """
     requested_options = body.chat_template_kwargs or {}
     variables = renderer.template.variables

@@ -1,4 +1,4 @@
-"""Exceptions as OpenAI's error body with four keys. An unexpected exception is logged and answered with status 500."""
+"""Converts exceptions to OpenAI's error body with four keys. An unexpected one is logged and becomes status 500."""
 
 import logging
 from typing import Any
@@ -56,7 +56,7 @@ def error_response(error: Exception, request: Request | None = None) -> JSONResp
 
 
 def error_body(error: APIError) -> dict[str, Any]:
-    """OpenAI's four keys, with the message in Chinese where the request asks for it."""
+    """OpenAI's four keys, with the message in Chinese if the request asks for it."""
     body = error.body()
     if of_request.get() == "zh":
         fields = body["error"]
@@ -109,7 +109,7 @@ def _storage_error(error: DBAPIError | OSError) -> APIError | None:
 
 
 def _request_validation_error(error: RequestValidationError, request: Request | None) -> APIError:
-    """FastAPI's locations begin with the part of the request: body, query or path."""
+    """The error for an invalid body, query or path. FastAPI's locations begin with this part of the request."""
     part = error.errors()[0]["loc"][0]
     inside = [{**entry, "loc": entry["loc"][1:]} for entry in error.errors() if entry["loc"][0] == part]
     if part != "body":

@@ -1,4 +1,4 @@
-"""Events of background work, kept while it runs, which any number of readers can follow from any event on."""
+"""Events of background work, which are kept while it runs; any number of readers can follow them from any event on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EventLog:
-    """`task`: the work, set by its starter. All methods run in the event loop."""
+    """The events of one piece of work. `task`: the work, set by its starter. All methods run in the event loop."""
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None

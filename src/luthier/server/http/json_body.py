@@ -21,8 +21,9 @@ _LARGE_BYTES = 32 * 1024
 async def parse_json_body(body: bytes) -> Any:
     """Parse a body; a large one is parsed in a thread, so that other requests are answered meanwhile.
 
-    Raises: PayloadTooLargeError: More than `MAX_JSON_VALUES` values or `MAX_JSON_MEMBERS` members, however few bytes.
-    BadRequestError: See `parse_json`.
+    Raises:
+        PayloadTooLargeError: More than `MAX_JSON_VALUES` values or `MAX_JSON_MEMBERS` members, however few bytes.
+        BadRequestError: See `parse_json`.
     """
     return await run_in_threadpool(_parse_bounded, body) if len(body) > _LARGE_BYTES else parse_json(body)
 

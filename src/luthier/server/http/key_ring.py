@@ -1,7 +1,7 @@
 """The keys that a server accepts: those of its settings, its managed keys, and one for commands on its own machine.
 
-A managed key that is revoked, in this process or another, is rejected within two seconds. What the database says of a
-key is remembered for that long; then a thread reads it again, and the event loop waits for no database.
+A managed key that is revoked, in this process or another, is rejected within two seconds: a key that was read from the
+database is cached for that long, then a thread reads it again. The event loop never waits for the database.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _TRUSTED_S = 2.0  # how long the database's answer about a key stays valid
 
 
 class KeyCheck(NamedTuple):
-    """`is_required`: requests need a key. `caller`: who sent this one; None for a key that is not accepted."""
+    """`is_required`: whether requests need a key. `caller`: the sender of this request; None if its key is rejected."""
 
     is_required: bool
     caller: Caller | None
@@ -28,7 +28,7 @@ class KeyCheck(NamedTuple):
 
 @dataclass
 class _Memory:
-    """What the database said, with the time of reading: keys by their secrets, and whether there is any."""
+    """Cached results of the database, each with the time of reading: keys by secret, and whether there are any keys."""
 
     keys: dict[str, tuple[float, StoredKey]] = field(default_factory=dict)
     has_any: tuple[float, bool] | None = None
@@ -36,9 +36,14 @@ class _Memory:
 
 @dataclass
 class KeyRing:
-    """`configured`: keys of the settings with their projects, None for the whole organization. `local`: the key in the
-    data folder's address file; it asks for no keys by itself. `is_reachable`: by other machines, so that requests need
-    a key even when the last one was revoked.
+    """The keys that a server accepts.
+
+    Attributes:
+        configured: The keys of the settings, with their projects; None: the whole organization.
+        managed: The managed keys in the database.
+        local: The key in the data folder's address file; it alone does not make other requests need a key.
+        is_reachable: Whether other machines can reach the server; then requests need a key even if the last one was
+            revoked.
     """
 
     configured: Mapping[str, str | None]
@@ -48,7 +53,7 @@ class KeyRing:
     _memory: _Memory = field(default_factory=_Memory)
 
     async def check(self, secret: str) -> KeyCheck:
-        """Of a request with this key, empty for a request without one. Raises as the store does."""
+        """Checks the key of a request; "" for a request without one. Raises the errors of the store."""
         remembered = self._remembered(secret)
         return await run_in_threadpool(self._read, secret) if remembered is None else remembered
 
@@ -62,11 +67,13 @@ class KeyRing:
         return required
 
     def forget(self) -> None:
-        """After a change of keys in this process, which then holds at once: also for what a thread is reading now."""
+        """Clears the cache, so that a change of keys in this process takes effect at once, even if a thread is reading
+        keys.
+        """
         self._memory = _Memory()
 
     def _remembered(self, secret: str) -> KeyCheck | None:
-        """None for what only the database knows."""
+        """The result from the cache; None if the database must be read."""
         required = self._requirement(self._memory)
         if required is None:
             return None
@@ -77,7 +84,7 @@ class KeyRing:
         return self._answer(self.is_required(), secret, self._find)
 
     def _answer(self, required: bool, secret: str, find: Callable[[str], StoredKey | None]) -> KeyCheck:
-        """`find`: the managed key with a secret."""
+        """The result for a secret. `find`: returns the managed key with that secret."""
         if not (required and secret):
             return KeyCheck(required, None)
         caller = self._of_settings(secret)

@@ -1,4 +1,4 @@
-"""Which models the upstream service still has, according to its error responses and shutdown dates."""
+"""Tracks the models that the upstream service still has, by its error responses and shutdown dates."""
 
 import asyncio
 import datetime as dt
@@ -90,7 +90,7 @@ def says_gone(status: int, content: bytes) -> bool:
 
 
 def _error_code(content: bytes) -> str:
-    """In lower case; empty for an error that does not have OpenAI's form."""
+    """The error's code in lower case; empty for an error that does not have OpenAI's format."""
     try:
         body: Any = parse_json(content)
     except BadRequestError:

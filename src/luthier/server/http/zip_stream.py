@@ -47,6 +47,6 @@ def zip_of(folder: Path) -> Iterator[bytes]:
 
 
 def zip_response(folder: Path, name: str) -> StreamingResponse:
-    """`name`: of plain characters, without the suffix."""
+    """A response with the archive. `name`: its file name in ASCII, without the suffix."""
     headers = {"content-disposition": f'attachment; filename="{name}.zip"'}
     return StreamingResponse(zip_of(folder), media_type="application/zip", headers=headers)

@@ -110,7 +110,7 @@ class AccessControl:
         return caller
 
     def _check_origin(self, connection: HTTPConnection, requires_key: bool) -> None:
-        """Raises PermissionDeniedError because of an address, host or page that a request may not come from."""
+        """Raises PermissionDeniedError for a request from an address, host or web page that is not allowed."""
         host = connection.headers.get("host", "").lower()
         if not requires_key:
             self._check_loopback(connection, host)
@@ -120,7 +120,9 @@ class AccessControl:
             raise PermissionDeniedError(f"Requests from pages of another origin ({origin}) are refused.")
 
     def _check_loopback(self, connection: HTTPConnection, host: str) -> None:
-        """For a server without keys. Another ASGI server may listen on any address, whatever the settings say."""
+        """Refuses requests from other machines to a server without keys. It checks each request, because another ASGI
+        server may listen on any address, whatever the settings say.
+        """
         if _hostname(host) not in _LOOPBACK_NAMES | {self._settings.host}:
             raise PermissionDeniedError(
                 f"This server has no API keys, so it accepts only loopback names, not '{host}'. To reach it under "
@@ -152,7 +154,7 @@ class AccessControl:
 
 
 def _language(scope: Scope) -> Language | None:
-    """Chinese where the query has `lang=zh`."""
+    """The language of the response: Chinese if the query has `lang=zh`."""
     query = scope["query_string"]
     return "zh" if b"lang=zh" in query and QueryParams(query).get("lang") == "zh" else None
 

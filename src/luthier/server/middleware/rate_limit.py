@@ -75,7 +75,7 @@ class RateLimit:
         await self._app(scope, replayed, send_with_headers)
 
     def _limits(self, caller: Caller) -> dict[str, int]:
-        """Those that are set, of the caller's key, else of the settings."""
+        """The limits that apply to a caller: those of its key, or else those of the settings."""
         own = {"requests": caller.requests_per_minute, "tokens": caller.tokens_per_minute}
         return {name: limit for name, default in self._per_minute.items() if (limit := own[name] or default)}
 
@@ -139,7 +139,7 @@ async def _model_and_tokens(body: bytes) -> tuple[str, int]:
 
 
 def _characters(value: Any) -> int:
-    """Of all strings inside the value; a token id counts as the characters of a token."""
+    """The number of characters of all strings inside the value; a token id counts as the characters of one token."""
     total, pending = 0, [value]
     while pending:
         entry = pending.pop()

@@ -58,7 +58,7 @@ def _selected(state: State, body: ExportRequest) -> Iterator[StoredCompletion]:
 
 
 def _example(completion: StoredCompletion, messages: Sequence[StoredMessage]) -> dict[str, Any] | Reason:
-    """A line of a training file, or why there is none. Of several choices the first is taken."""
+    """A line of a training file, or the reason why there is none. Only the first of several choices is used."""
     choice = completion.choices[0]
     answer = choice.message
     if choice.finish_reason in ("length", "content_filter"):

@@ -96,7 +96,7 @@ def _tokenize(body: CreateEmbeddingRequest, tokenizer: TextTokenizer, context_to
 
 
 def _encode(vector: Sequence[float], body: CreateEmbeddingRequest) -> list[float] | str:
-    """With the requested dimensions, in the requested encoding. Raises BadRequestError."""
+    """A vector with the requested dimensions, in the requested encoding. Raises BadRequestError."""
     dimensions = body.dimensions or len(vector)
     if dimensions > len(vector):
         message = f"Invalid value for 'dimensions' = {dimensions}. Must be less than or equal to {len(vector)}."

@@ -145,7 +145,7 @@ def list_output_items(
     order: Order = "asc",
     status: OutputItemStatus | None = None,
 ) -> ListPage[OutputItem]:
-    """Those that are graded so far."""
+    """The items that have been graded so far."""
     runs = state.store.eval_runs
     page = runs.items(eval_id, run_id, status=status, limit=limit, after=after, ascending=order == "asc")
     return list_page(page)

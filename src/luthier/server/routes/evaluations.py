@@ -129,7 +129,7 @@ def delete(evaluation_id: str, state: StateDep) -> EvaluationDeleted:
 
 @router.post("/losses")
 async def losses(body: CreateLossesRequest, request: Request, state: StateDep) -> Losses:
-    """Teacher-forced losses on the tokens that training would train. Runs at low priority."""
+    """Teacher-forced losses on the tokens that training trains on. Runs at low priority."""
     target = await run_in_threadpool(state.models.resolve, body.model)
     if target.upstream_model:
         message = f"The model '{body.model}' is served upstream, where losses of supplied texts are not available."

@@ -139,7 +139,7 @@ async def _reading(state: State, read: Callable[[], Result]) -> Result:
 
 
 def _sentence(error: LuthierError) -> str:
-    """In Chinese where the request asks for it."""
+    """The error's message, in Chinese if the request asks for it."""
     if isinstance(error, FindingError) and of_request.get() == "zh":
         return f"{error.finding.sentence('zh')}{error.finding.remedy('zh')}"
     return str(error)

@@ -91,7 +91,7 @@ def revoke(key_id: str, request: Request, state: StateDep, caller: AdminDep) -> 
 def list_audit(
     state: StateDep, caller: AdminDep, limit: Limit = 100, after: str | None = None
 ) -> ListPage[AuditLogEntry]:
-    """Newest first; of the caller's project, or of all."""
+    """The entries of the caller's project, or of all projects for a key of the organization, newest first."""
     page = state.app.store.audit_log.list(limit=limit, after=after, project=caller.project)
     return list_page(Page([AuditLogEntry(**asdict(entry)) for entry in page.data], page.has_more))
 

@@ -40,7 +40,7 @@ class ResponseEvents:
     # -- the life of a response --------------------------------------------------------------------------------
 
     def created(self) -> Iterator[Event]:
-        """`queued` follows for a response in the background."""
+        """The first events; for a background response, `queued` follows `created`."""
         yield self._lifecycle("created")
         if self.response["status"] == "queued":
             yield self._lifecycle("queued")
@@ -50,7 +50,7 @@ class ResponseEvents:
         yield self._lifecycle("in_progress")
 
     def add(self, part: Part) -> Iterator[Event]:
-        """A Finish leaves the response to be ended by `end`."""
+        """The events of one part. After a Finish, the response must be ended by `end`."""
         match part:
             case TextDelta():
                 yield from self._text("message", part.text, self._logprobs(part.tokens))
@@ -99,7 +99,7 @@ class ResponseEvents:
     # -- items and their pieces ----------------------------------------------------------------------------------
 
     def begin(self, kind: str, **fields: str) -> Iterator[Event]:
-        """The item before it is complete."""
+        """Begins a new output item, which completes the item before it."""
         yield from self.close("completed")
         item: Item = {"id": self._new_item_id(kind), "type": kind, "status": "in_progress"}
         if kind == "message":
@@ -120,7 +120,7 @@ class ResponseEvents:
             yield self._in_content("content_part.added", part=_copy(part))
 
     def piece(self, text: str, logprobs: Logprobs) -> Event:
-        """The next piece of the item that has begun."""
+        """Adds a piece to the current item."""
         item = self._open_item()
         self.deltas[-1].append([len(text), len(logprobs)])
         if item["type"] == "function_call":
@@ -134,7 +134,7 @@ class ResponseEvents:
         return self._in_content("output_text.delta", delta=text, logprobs=logprobs)
 
     def close(self, status: str) -> Iterator[Event]:
-        """The item that has begun, if there is one."""
+        """Completes the current item, if there is one."""
         if self._output_item is None:
             return
         item = self._output_item
@@ -206,7 +206,7 @@ def _content(item: Item) -> tuple[str, Logprobs]:
 
 
 def _copy(value: Message) -> Message:
-    """Deep, of JSON."""
+    """A deep copy of a JSON value."""
     return {name: _copied(entry) for name, entry in value.items()}
 
 

@@ -130,7 +130,7 @@ def check_results(items: Iterable[Item]) -> None:
 
 
 def to_messages(items: Iterable[Item]) -> list[Message]:
-    """The messages of a chat. Calls that follow one another, or an assistant's text, are one turn with it."""
+    """The messages of a chat. Consecutive calls, also after an assistant's text, become one message."""
     messages: list[Message] = []
     open_turn = False  # whether the last message is an assistant's, which a call may join
     for item in items:
@@ -155,7 +155,7 @@ def _tool_call(item: Item) -> dict[str, Any]:
 
 
 def _chat_content(content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """A single text is content without parts; an answer without any text is an empty one."""
+    """The content of a chat message: a single text without parts; "" for an answer without any text."""
     if isinstance(content, str):
         return content
     parts = [part if part["type"] == "refusal" else {"type": "text", "text": part["text"]} for part in content]

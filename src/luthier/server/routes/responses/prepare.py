@@ -111,7 +111,7 @@ def _truncated(
 
 
 def _response_object(body: CreateResponseRequest, generation: GenerationRequest) -> ResponseObject:
-    """Before its first token."""
+    """The response object before its first token."""
     sent = body.model_dump(mode="json", by_alias=True, exclude_none=True)
     echoed = {name: sent[name] for name in ResponseObject.model_fields if name in sent}
     conversation = ResponseConversation(id=body.conversation_id) if body.conversation_id else None
@@ -146,5 +146,5 @@ def check_bytes(*added: object) -> None:
 
 
 def _logprobs(renderer: Renderer, tokens: Sequence[Token]) -> Logprobs:
-    """Of no tokens, unless log-probabilities are requested."""
+    """The log-probabilities of tokens, in the API's form; empty unless they are requested."""
     return token_logprobs(tokens, renderer).model_dump()["content"] or []
