@@ -136,8 +136,19 @@ def test_empty_sheets_are_passed_over(tmp_path: Path) -> None:
     book = {"Sheet2": [], "Sheet3": [(None, " ")], "Data": [("question", "answer"), *ROWS]}
     assert checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", book))[0] == ROWS
     book["Old"] = book["Data"]
-    with pytest.raises(FindingError, match="ambiguous: Data, Old"):
+    with pytest.raises(FindingError, match=r"which sheet .*sheets: Data, Old"):
         checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", book))
+
+
+def test_a_name_that_the_file_does_not_have_is_said(tmp_path: Path) -> None:
+    content = workbook(tmp_path / "b.xlsx", {"Data": [("one", "two"), *ROWS], "Old": [("three", "four"), *ROWS]})
+    for hints, words in (
+        ({"sheet": "data"}, "no sheet of the name that --sheet gives; its sheets: Data, Old"),
+        ({"sheet": "Data", "question": "on", "answer": "two"}, r"each name a column .* these exist: one, two"),
+        ({"sheet": "Old", "answer": "four"}, r"each name a column .* these exist: three, four"),
+    ):
+        with pytest.raises(FindingError, match=words):
+            checked(tmp_path / "b.xlsx", content, **hints)
 
 
 def test_line_breaks_of_excel(tmp_path: Path) -> None:

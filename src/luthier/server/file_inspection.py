@@ -17,12 +17,13 @@ from luthier.data.check.method import recognised_method
 from luthier.data.check.quality.runner import QualityRunner
 from luthier.data.cost_estimate import n_epochs_auto, openai_prices, training_cost
 from luthier.data.findings import FindingError, Report
+from luthier.data.findings.render_errors import chinese_render_error
 from luthier.data.jsonl.reader import Line, parse_line, read_lines
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.repair import Repairs, repair_file
 from luthier.data.split.splitter import Output, Split, split_file
 from luthier.data.token_stats import measure
-from luthier.language import Language
+from luthier.language import Language, say
 from luthier.types.errors import RenderError
 from luthier.types.file_views import ExamplePage, ExampleView, Segment
 
@@ -62,7 +63,7 @@ def examples(
         if (findings_only and line.number not in by_line) or (code and line.number not in of_code):
             continue
         if offset <= total < offset + limit:
-            views.append(_view(line, by_line.get(line.number, []), renderer, report.method))
+            views.append(_view(line, by_line.get(line.number, []), renderer, report.method, language))
         total += 1
     return ExamplePage(total=total, offset=offset, data=views)
 
@@ -75,7 +76,9 @@ def _lines(path: Path) -> Iterator[Line]:
         return
 
 
-def _view(line: Line, findings: list[dict[str, Any]], renderer: Renderer | None, method: str) -> ExampleView:
+def _view(
+    line: Line, findings: list[dict[str, Any]], renderer: Renderer | None, method: str, language: Language
+) -> ExampleView:
     value, raw, segments, problem = None, None, None, None
     try:
         parsed = parse_line(line)
@@ -88,9 +91,9 @@ def _view(line: Line, findings: list[dict[str, Any]], renderer: Renderer | None,
         try:
             segments = [_segments(renderer, example) for example in checked_examples(line, method)]
         except FindingError as error:
-            problem = error.finding.text("en")
+            problem = error.finding.text(language)
         except RenderError as error:
-            problem = str(error)
+            problem = say(str(error), chinese_render_error(str(error)), language)
     return ExampleView(line=line.number, example=value, raw=raw, findings=findings, segments=segments, problem=problem)
 
 
