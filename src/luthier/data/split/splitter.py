@@ -34,6 +34,7 @@ STRATIFIERS = ("auto", "label", "function", "system", "none")
 _MAX_LABEL_LENGTH = 40  # characters
 _ANSWER_CHARACTERS = 100  # of an answer that are kept: more than a label has, and more than are printed
 _MAX_CLASSES = 50  # distinct labels or system prompts; more are texts, not classes
+_CHINESE_NAMES = {"train": "训练文件", "validation": "验证文件", "test": "测试文件"}
 
 _UNREADABLE = frozenset(
     (
@@ -128,14 +129,15 @@ def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
     if not empty:
         return
     count, listed = len(sides), ", ".join(empty)
+    listed_zh = "、".join(_CHINESE_NAMES.get(name, name) for name in empty)
     if group_count == count:
         raise LuthierError(say(f"there are too few examples to split ({count}): nothing is left for {listed}",
-                               f"样本太少（{count} 个），无法拆分：{listed} 没有样本"))  # fmt: skip
+                               f"样本太少（{count} 个），无法拆分：{listed_zh}没有样本"))  # fmt: skip
     raise LuthierError(
         say(
             f"the {count} examples ask the same or nearly the same questions (groups: {group_count}), and a group must "
             f"stay in one file: nothing is left for {listed}; add examples with other questions",
-            f"{count} 个样本的问题相同或几乎相同（共 {group_count} 组），每组只能在一个文件里：{listed} 没有样本；"
+            f"{count} 个样本的问题相同或几乎相同（共 {group_count} 组），每组只能在一个文件里：{listed_zh}没有样本；"
             "请补充别的问题",
         )
     )
