@@ -187,7 +187,7 @@ def test_conversations_in_the_cells_of_a_table(tmp_path: Path) -> None:
 
 def test_messages_in_text_are_decoded_by_a_repair(tmp_path: Path) -> None:
     (tmp_path / "f").write_text(json.dumps({"messages": json.dumps(CHAT["messages"])}))
-    assert "is a text" in check_file(tmp_path / "f", minimum_examples=1).findings[0].text("en")
+    assert "is a string" in check_file(tmp_path / "f", minimum_examples=1).findings[0].text("en")
     out, rejects = io.BytesIO(), io.BytesIO()
     repair_file(tmp_path / "f", out, rejects)
     assert (json.loads(out.getvalue()), rejects.getvalue()) == (CHAT, b"")
