@@ -1,17 +1,17 @@
 """Exports a fine-tuned model: as a PEFT adapter, merged weights, GGUF, or a folder for Ollama or vLLM.
 
-    targets.py      what --to asks for
-    source.py       the model: its weights, its base, and what is known of both
-    adapter.py      LoRA factors of a PEFT folder, and what they add to a weight
-    merge.py        the merged weights, tensor by tensor
+    targets.py      parses the value of --to
+    source.py       the exported model: weights, base, job, chat template
+    adapter.py      the LoRA factors of a PEFT folder, and the weight change that they make
+    merge.py        the merged weights, one tensor at a time
     gguf_files/     GGUF files: metadata, tokenizer, weights, LoRA
     ollama/         the Modelfile and its template
-    folders.py      what each target writes
-    runtimes/       the programs that load an artefact and score it
-    gate.py         the parity gate on what was written
-    card.py         README.md of the folder, the model card
-    run.py          one export from start to end
-    importing.py    the other way: adapters that were trained elsewhere
+    folders.py      writes the folder of each target
+    runtimes/       load an artefact in its own program and score it
+    gate.py         the parity gate for artefacts
+    card.py         the model card: README.md of the folder
+    run.py          one export from start to finish
+    importing.py    imports adapters that were trained elsewhere
 
-An export reads the data folder and writes one new folder. Server and worker import nothing of this.
+An export reads the data folder and writes one new folder. Server and worker do not import this package.
 """

@@ -18,13 +18,17 @@ _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 class Adapter:
-    """Factors A [r, D] and B [O, r] of linear layers, by the name of the layer in the base.
+    """The LoRA factors A [r, D] and B [O, r] of each adapted linear layer, keyed by the layer's name in the base.
 
-    `config`: adapter_config.json.
+    `config` is the parsed adapter_config.json.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises ExportError for an adapter that cannot be read, changes nothing, or does more than LoRA."""
+        """Reads the adapter in `folder`.
+
+        Raises:
+            ExportError: The adapter cannot be read, has no effect, or contains more than LoRA factors.
+        """
         try:
             self.config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             tensors = load_file(folder / WEIGHTS)
@@ -50,17 +54,17 @@ class Adapter:
         return layer in self._factors
 
     def scaled(self, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """A and B in float32, with the adapter's scale in B."""
+        """The factors A and B of `layer` in float32; B is multiplied by the adapter's scale."""
         a, b = self._factors[layer]
         return a, b * lora_config.scale(self.config, layer, len(a))
 
     def change(self, layer: str) -> torch.Tensor:
-        """The change of a layer's weight [O, D], in float32."""
+        """The change that the adapter adds to the weight of `layer`: scale * B @ A, float32 [O, D]."""
         a, b = self.scaled(layer)
         return b @ a
 
     def shape(self, layer: str) -> tuple[int, int]:
-        """(outputs, inputs) of a layer."""
+        """The shape (O, D) of the weight of `layer`: outputs, inputs."""
         a, b = self._factors[layer]
         return b.shape[0], a.shape[1]
 

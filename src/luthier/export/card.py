@@ -1,6 +1,6 @@
 """README.md of an exported folder: the model card, with the front matter that model hubs read.
 
-It contains digests of the data and never an example.
+It contains checksums of the training data but no examples.
 """
 
 import json
@@ -29,8 +29,11 @@ def write_card(
     verifications: Sequence[Verification],
     trained_exact: int,
 ) -> None:
-    """`lineage`: a document of `luthier.export.lineage`. `trained_exact`: the number of examples that the trainer's own
-    model answers exactly.
+    """Writes README.md into `folder`.
+
+    Args:
+        lineage: The document that `luthier.lineage` builds for the model.
+        trained_exact: How many parity samples the model answered exactly in the trainer.
     """
     parts = [
         *_front_matter(source, lineage),

@@ -21,13 +21,13 @@ from luthier.weights import TOKENIZER_FILES, count_parameters
 
 Form = Literal["peft", "merged", "gguf", "gguf-lora"]
 _INDEX = "model.safetensors.index.json"
-# Keys with a path of this machine, or with the name of code that is neither run here nor exported.
+# Configuration keys that are not exported: paths of this machine, and custom code that is never run.
 _LOCAL_KEYS = ("_name_or_path", "_model_name_or_path", "name_or_path", "auto_map", "transformers_weights")
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """A folder (`peft`, `merged`) or file that a runtime loads. `quantization`: of a GGUF model."""
+    """A folder (`peft`, `merged`) or a GGUF file that a runtime loads; `quantization` is the type of a GGUF model."""
 
     form: Form
     path: Path
@@ -38,17 +38,25 @@ class Artefact:
         return self.quantization or self.form
 
     def byte_count(self) -> int:
-        """Of the weights."""
+        """The size of the weights in bytes."""
         if self.path.is_file():
             return self.path.stat().st_size
         return sum(file.stat().st_size for file in self.path.glob("*.safetensors"))
 
 
 class TargetWriter:
-    """Writes `target` for one model. `base_id`: the public name of the base model; None: that of its origin."""
+    """Writes the folder of `target` for one model.
+
+    `base_id` is the public name of the base model; None takes the hub id that it was pulled from.
+    """
 
     def __init__(self, source: ExportSource, target: Target, base_id: str | None) -> None:
-        """Checks that the target can be written, before anything is. Raises ExportError, BaseModelError."""
+        """Checks that the target is possible before anything is written.
+
+        Raises:
+            ExportError: This model cannot be exported to the target.
+            BaseModelError: The base model cannot be read.
+        """
         self._source, self._target = source, target
         self._files = {name: ModelFile(source, name) for name in target.types}
         self.base_id = base_id or source.origin.hub_id
@@ -63,7 +71,7 @@ class TargetWriter:
             raise ExportError(_no_base_id(source))
 
     def byte_count(self) -> int:
-        """The maximum disk space: that of the folder, and that of its verification."""
+        """An upper bound, in bytes, for the disk space of the folder and of its verification."""
         if self._files:
             weights = sum(file.byte_count for file in self._files.values())
         elif self._target.kind in ("merged", "vllm"):
@@ -75,7 +83,7 @@ class TargetWriter:
         return weights + (self._source.base / "tokenizer.json").stat().st_size * (1 + len(self._files))
 
     def write(self, folder: Path) -> list[Artefact]:
-        """Raises ExportError, OSError."""
+        """Writes the files of the target into `folder` and returns its artefacts. Raises ExportError, OSError."""
         source, kind = self._source, self._target.kind
         if kind == "peft":
             return [self._write_peft(folder)]
@@ -113,7 +121,7 @@ class TargetWriter:
 
 
 def write_merged(source: ExportSource, folder: Path) -> None:
-    """Write a model folder in transformers' format, in the base's dtype and with the base's shards."""
+    """Writes the merged model in transformers' format, with the dtype and the shards of the base."""
     for file in source.weights.shards:
         tensors = {name: tensor.to(dtype).contiguous() for name, tensor, dtype in source.weights.shard(file)}
         save_file(tensors, folder / file.name, {"format": "pt"})
@@ -129,7 +137,7 @@ def _adapter_of(source: ExportSource) -> Adapter:
 
 
 def _write_tokenizer(source: ExportSource, folder: Path) -> None:
-    """The tokenizer of the base, with the chat template of the training in one place only."""
+    """Copies the base's tokenizer. The chat template of the training replaces that of the base, in a single file."""
     for name in TOKENIZER_FILES:
         if (source.base / name).exists() and name != "tokenizer_config.json":
             shutil.copyfile(source.base / name, folder / name)

@@ -1,9 +1,9 @@
 """The parity gate for exports: each artefact is loaded by its own runtime and scored on the parity samples.
 
-Its log-probabilities must equal the trainer's up to rounding. Types with fewer than eight bits per weight round more,
-so such a file has a weaker requirement: it must be closer to the fine-tuned model than the base model is, and give half
-of the exact answers of the fine-tuned model; otherwise too much of the training is lost. A GGUF file must also tokenize
-texts and render prompts identically.
+Its log-probabilities must equal the trainer's up to rounding. GGUF types with fewer than eight bits per weight are held
+to a weaker requirement: the file must be closer to the fine-tuned model than the base model is, and must reproduce at
+least half of the answers that the fine-tuned model gives exactly. A GGUF file must also tokenize texts and render
+prompts as in training.
 """
 
 import json
@@ -31,8 +31,8 @@ from luthier.types.errors import ExportError
 from luthier.weights import count_parameters, is_float32
 
 _LOSSY = ("q5_1", "q5_0", "q4_0")
-_LOSSY_LIMIT = 1.0  # nats, for a model without a base to compare with
-_MAX_FLOAT32_PARAMETERS = 2_000_000_000  # an adapter on a larger base is scored in the dtype used for serving
+_LOSSY_LIMIT = 1.0  # the largest mean difference, in nats, after full fine-tuning, where no base was scored
+_MAX_FLOAT32_PARAMETERS = 2_000_000_000  # adapters on larger bases are scored in the serving dtype, to save memory
 _TEXTS = (
     "Hello, it's 12345 and 3.14!  Twice\n\n  indented\ttab",
     "def f(x):\n    return x**2  # DON'T",
@@ -42,10 +42,15 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Verification:
-    """The verification of one artefact. `report` and `exact` (examples whose answer is reproduced) are None if it was
-    not scored.
+    """The result of verifying one artefact.
 
-    `failure`: why it differs from the trained model. `unverified`: why its runtime was not used.
+    Attributes:
+        byte_count: The size of its weights.
+        runtime: Name and version of the program that loaded it.
+        report: The comparison with the trainer; None if the artefact was not scored.
+        exact: How many parity samples it answers exactly; None if it was not scored.
+        failure: Why it does not reproduce the trained model; empty if it does.
+        unverified: Why it was not loaded in a runtime; empty if it was.
     """
 
     artefact: Artefact
@@ -74,8 +79,9 @@ class Verification:
 
 
 class Gate:
-    """Verifies the artefacts of one model. `helper_folder`: for a GGUF file of the base, on which a GGUF adapter is
-    verified.
+    """Verifies the artefacts of one model.
+
+    A GGUF adapter is loaded on top of a GGUF file of its base, which is written into `helper_folder`.
     """
 
     def __init__(self, source: ExportSource, settings: Settings, helper_folder: Path) -> None:
@@ -84,11 +90,11 @@ class Gate:
 
     @property
     def trained_exact(self) -> int:
-        """The number of examples whose answer the trainer's own model reproduces."""
+        """How many parity samples the model answered exactly in the trainer."""
         return sum(all(sample.likeliest) for sample in self._samples)
 
     def verify(self, artefact: Artefact) -> Verification:
-        """Verify an artefact. An error of its runtime is not raised but recorded as its failure."""
+        """Loads and scores an artefact; an error of the runtime is recorded as the artefact's failure, not raised."""
         size = artefact.byte_count()
         if not self._samples:
             why = say("the model has no examples to compare on", "该模型没有可供比较的样本")
@@ -107,7 +113,7 @@ class Gate:
         return self._judge(artefact, size, runtime, scores, precision)
 
     def _precision(self, artefact: Artefact) -> tuple[str, str]:
-        """Device and dtype. float32 shows the adapter's effect without the losses of adding it in bfloat16."""
+        """The device and the dtype to score in. Adding an adapter in bfloat16 would round its effect away."""
         device, precision = self._settings.hardware()
         is_small = count_parameters(self._source.base) <= _MAX_FLOAT32_PARAMETERS
         if artefact.form == "peft":
@@ -144,7 +150,7 @@ class Gate:
         return Verification(artefact, size, runtime, verification.report, verification.exact, failure)
 
     def _base_file(self) -> Path:
-        """The base model alone as a GGUF file, on which an adapter is verified."""
+        """The base model as a GGUF file, which a GGUF adapter is loaded on."""
         path = self._helper_folder / "base.gguf"
         ModelFile(self._source, "f16", MergedWeights(self._source.base, None)).write(path)
         return path
@@ -158,7 +164,7 @@ class Gate:
         ]
         if not all(np.isfinite(scored.logprobs).all() for scored in scores):
             return Verification(artefact, size, runtime, failure=_overflow())
-        report = replace(compare(compared), base_difference=None)  # the artefact has no base to compare with
+        report = replace(compare(compared), base_difference=None)  # an artefact cannot be scored without its adapter
         exact = sum(comparison.is_exact for comparison in compared)
         if artefact.quantization in _LOSSY:
             failure = _lossy_failure(report, exact, self.trained_exact, self._samples)
@@ -176,13 +182,15 @@ def _overflow() -> str:
 
 
 def _base_logprobs(sample: ParitySample) -> np.ndarray | None:
-    """Log-probabilities of the trainer's base, since an artefact is one model, which cannot be used without its
-    adapter."""
+    """The base's log-probabilities as the trainer recorded them; None after full fine-tuning.
+
+    They cannot be computed here, since an artefact cannot be used without its adapter.
+    """
     return np.array(sample.base_logprobs) if sample.base_logprobs else None
 
 
 def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples: Sequence[ParitySample]) -> str:
-    """The reason why too much of the training is lost; empty otherwise."""
+    """Why quantization has lost too much of the training; empty if it has not."""
     learnt = _LOSSY_LIMIT
     if all(sample.base_logprobs for sample in samples):
         changes = [np.abs(np.array(sample.logprobs) - np.array(sample.base_logprobs)) for sample in samples]
@@ -202,7 +210,7 @@ def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples
 
 
 def _conversations(source: ExportSource) -> Iterator[tuple[dict[str, Any], str]]:
-    """Request bodies up to an answer, each with its prompt in training and serving."""
+    """Chat request bodies taken from the parity samples, each with the prompt that training and serving render."""
     choice, tools = source.renderer.choice, source.metadata.definitions or None
     conversations = PLAIN_CONVERSATIONS + (CALL_CONVERSATIONS if tools else [])
     for messages in conversations:
@@ -215,7 +223,7 @@ def _conversations(source: ExportSource) -> Iterator[tuple[dict[str, Any], str]]
 
 
 def _on_the_wire(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in the API's format, with call arguments as JSON text."""
+    """`message` in the API's format, in which the arguments of tool calls are JSON text."""
     calls = [
         {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
         for call in message.get("tool_calls", [])

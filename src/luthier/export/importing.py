@@ -1,6 +1,6 @@
-"""Imports PEFT adapters that were trained elsewhere: they are checked, get their own names and are served like others.
+"""Imports PEFT adapters that were trained elsewhere: they are checked, named, and served like any fine-tuned model.
 
-An imported adapter has no parity samples, so it cannot be verified that it reproduces its training.
+An imported adapter has no parity samples, so the parity gate cannot verify it.
 """
 
 import json
@@ -21,15 +21,19 @@ from luthier.types.ids import new_id
 from luthier.types.job_options import IMPORTED_FROM
 from luthier.types.names import SUFFIX, fine_tuned_name
 
-_MAX_METADATA = 512  # characters of a value
+_MAX_METADATA = 512  # characters of a metadata value, as in OpenAI's API
 
 
 def import_adapter(
     folder: Path, base: str, store: Store, catalogue: Catalogue, organization: str, suffix: str | None
 ) -> str:
-    """The name of the new model. `base`: the catalogue's name of the base model that the adapter was trained on.
+    """Imports the adapter in `folder` and returns the name of the new model.
 
-    Raises ExportError for an adapter that could not be served, BaseModelError.
+    `base` is the catalogue's name of the base model that the adapter was trained on.
+
+    Raises:
+        ExportError: The adapter cannot be served.
+        BaseModelError: The base model is not on this machine, or cannot be read.
     """
     _check_name(suffix)
     base_folder = catalogue.folder(base)
@@ -73,7 +77,7 @@ def _read(folder: Path, base: Path) -> Adapter:
         raise ExportError(
             say(f"{folder.name} changes {', '.join(outside)}; engines serve adapters of the decoder layers only.",
                 f"{folder.name} 改变了 {', '.join(outside)}；推理引擎只支持解码层上的适配器。"))  # fmt: skip
-    MergedWeights(base, adapter)  # rejects one that does not fit
+    MergedWeights(base, adapter)  # raises for an adapter of another base
     return adapter
 
 

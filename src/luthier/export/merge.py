@@ -1,7 +1,7 @@
-"""The weights of a model with its adapter added, one tensor at a time: W + scale * B @ A, computed in float32.
+"""The weights of a model with its adapter merged, one tensor at a time: W + scale * B @ A, computed in float32.
 
-The writer rounds them once, to the type of the file; a change that is small relative to its weight would be lost if it
-were first rounded to the base's bfloat16.
+The writer rounds each sum once, to the type of the file. If it were rounded to the base's bfloat16 first, changes that
+are small relative to their weight would be lost.
 """
 
 import json
@@ -21,7 +21,7 @@ _WEIGHT = ".weight"
 
 
 class MergedTensor(NamedTuple):
-    """`tensor`: float32 if an adapter was added, otherwise as in the base; `dtype`: that of the base."""
+    """A weight: `tensor` is float32 where an adapter was merged, else as in the base; `dtype` is the base's."""
 
     name: str
     tensor: torch.Tensor
@@ -29,10 +29,10 @@ class MergedTensor(NamedTuple):
 
 
 class MergedWeights:
-    """The weights of a model folder, with `adapter` added if there is one."""
+    """The weights of a model folder, with `adapter` merged if it is not None."""
 
     def __init__(self, folder: Path, adapter: Adapter | None) -> None:
-        """Raises ExportError for an adapter that does not fit."""
+        """Reads the names and shapes. Raises ExportError for an adapter that does not fit the model."""
         self._folder, self._adapter = folder, adapter
         self.shapes = tensor_shapes(folder)  # in the order in which `shard` yields them
         if adapter:
@@ -40,11 +40,11 @@ class MergedWeights:
 
     @property
     def shards(self) -> list[Path]:
-        """The safetensors files, in order."""
+        """The safetensors files of the model, sorted by name."""
         return sorted(self._folder.glob("*.safetensors"))
 
     def shard(self, file: Path) -> Iterator[MergedTensor]:
-        """The tensors of one file, in the file's order; one at a time in memory."""
+        """The tensors of one file in the file's order, loaded one at a time."""
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
                 tensor = tensors.get_tensor(name)
@@ -75,7 +75,11 @@ def _check_fit(adapter: Adapter, shapes: dict[str, list[int]], folder: Path) -> 
 
 
 def is_tied(folder: Path) -> bool:
-    """Whether the output layer shares the weights of the embeddings. Raises OSError, ValueError."""
+    """Whether the output layer shares its weights with the embeddings.
+
+    Raises:
+        OSError, ValueError: The configuration cannot be read.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "tie_word_embeddings" in config:
         return bool(config["tie_word_embeddings"])

@@ -1,4 +1,4 @@
-"""One export: everything is written into a folder beside the target, verified, and renamed into place."""
+"""One export: all files are written into a staging folder beside the target, verified, and renamed into place."""
 
 import os
 import shutil
@@ -24,13 +24,18 @@ from luthier.store import Store
 from luthier.types.errors import ExportError
 
 Stage = Literal["writing", "verifying"]
-Notify = Callable[[Stage, str], None]  # the stage, and the target or artefact that it is about
-_RESERVED_BYTES = 256 * 1024**2  # disk space that an export leaves free
+Notify = Callable[[Stage, str], None]  # called with the stage and the name of the target or artefact
+_RESERVED_BYTES = 256 * 1024**2  # disk space that an export leaves free for other programs
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """`folder`: None if no artefact passed, so that nothing was written. `trained_exact`: see `card.write_card`."""
+    """The result of an export.
+
+    Attributes:
+        folder: The new folder; None if no artefact passed verification, in which case nothing was written.
+        trained_exact: How many parity samples the model answered exactly in the trainer.
+    """
 
     model: str
     target: str
@@ -63,9 +68,15 @@ def export_model(
     notify: Notify = lambda *_: None,
     base_id: str | None = None,
 ) -> ExportResult:
-    """Write the folder `out`, which must not exist; artefacts that fail the gate are removed.
+    """Writes the folder `out`, which must not exist yet, without the artefacts that fail the parity gate.
 
-    Raises ExportError, BaseModelError, CorruptDataError, OSError; no folder is left in that case.
+    Raises:
+        ExportError: The model cannot be exported to this target, or `out` cannot be created.
+        BaseModelError: The base model cannot be read.
+        CorruptDataError: A file of the model does not match its checksum.
+        OSError: A file cannot be read or written.
+
+    After an error no folder is left behind.
     """
     source = find_source(name, store, catalogue, settings)
     writer = TargetWriter(source, target, base_id)
@@ -111,8 +122,11 @@ def _check_disk(out: Path, byte_count: int) -> None:
 
 @contextmanager
 def _staging_folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside `out`, which is deleted at the end unless it was published; allows one export at a
-    time."""
+    """An empty folder beside `out`, deleted at the end unless it was published. A lock allows one export at a time.
+
+    Raises:
+        ExportError: Another export to `out` is running.
+    """
     staging = out.with_name(f".{out.name}.part")
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
@@ -122,7 +136,7 @@ def _staging_folder(out: Path) -> Iterator[Path]:
             say(f"Another export to {out} is running.", f"另一个导出到 {out} 的操作正在进行。")
         ) from error
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # of an export that was killed
+        shutil.rmtree(staging, ignore_errors=True)  # left by an export that was killed
         staging.mkdir()
         yield staging
     finally:
@@ -132,8 +146,11 @@ def _staging_folder(out: Path) -> Iterator[Path]:
 
 
 def _publish(staging: Path, out: Path) -> None:
-    """Publish the folder; files are flushed first, so that it is complete or absent after a power cut. Raises
-    ExportError."""
+    """Renames the staging folder to `out`. Files are flushed first, so a power cut leaves all of it or nothing.
+
+    Raises:
+        ExportError: `out` was created in the meantime.
+    """
     for path in staging.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The exported model: its weights, its base, the job that trained it, and its prompt format."""
+"""The model to export: its weights, its base model, the job that trained it, and its chat template."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +24,12 @@ TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class ExportSource:
-    """`folder`: the PEFT folder, or the complete model after full fine-tuning. `base`: the folder of its base model,
-    for a complete model its own. `base_name`: the name shown to users.
+    """A fine-tuned model with everything that an export needs.
+
+    Attributes:
+        folder: The PEFT adapter, or the complete model after full fine-tuning.
+        base: The folder of the base model; that of the model itself after full fine-tuning.
+        base_name: The base model's name as users know it.
     """
 
     model: FineTunedModel
@@ -45,17 +49,17 @@ class ExportSource:
 
     @cached_property
     def adapter(self) -> Adapter | None:
-        """None after full fine-tuning. Raises ExportError."""
+        """The adapter; None after full fine-tuning. Raises ExportError."""
         return None if self.model.standalone else Adapter(self.folder)
 
     @cached_property
     def weights(self) -> MergedWeights:
-        """Raises ExportError, BaseModelError."""
+        """The model's weights, with the adapter merged. Raises ExportError, BaseModelError."""
         return MergedWeights(self.base, self.adapter)
 
     @cached_property
     def renderer(self) -> Renderer:
-        """Raises BaseModelError."""
+        """The renderer of training and serving. Raises BaseModelError."""
         return Renderer(self.base, self.template)
 
     @cached_property
@@ -67,7 +71,7 @@ class ExportSource:
         return DecoderSpec.from_folder(self.base)
 
     def parity_samples(self) -> list[ParitySample]:
-        """The parity samples; empty for a model without any, such as an imported one."""
+        """The model's parity samples; an imported model has none."""
         try:
             return parity_samples.read(self.folder)
         except FileNotFoundError:
@@ -75,9 +79,12 @@ class ExportSource:
 
 
 def find_source(name: str, store: Store, catalogue: Catalogue, settings: Settings) -> ExportSource:
-    """Find the model `name`, which may be an alias in the settings.
+    """The model `name`, which may be an alias in the settings.
 
-    Raises ExportError, CorruptDataError, BaseModelError.
+    Raises:
+        ExportError: There is no fine-tuned model of that name.
+        CorruptDataError: A file of the model does not match its checksum.
+        BaseModelError: The base model is not on this machine.
     """
     model = store.models.find(name) or store.models.find(settings.names().get(name, ""))
     if model is None:

@@ -1,4 +1,4 @@
-"""The value of `--to`: a target, and for GGUF the types of its weights."""
+"""The value of `--to`: a target and, for GGUF, the types of its weights."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,14 +14,14 @@ _DEFAULT_TYPES: dict[Kind, tuple[str, ...]] = {"gguf": ("q8_0",), "ollama": ("q8
 
 @dataclass(frozen=True)
 class Target:
-    """`types`: the GGUF types, one file each; empty for targets without."""
+    """An export target; `types` are its GGUF types, one file each, empty for targets other than GGUF."""
 
     kind: Kind
     types: tuple[str, ...] = ()
 
 
 def parse_target(text: str) -> Target:
-    """`KIND`, or `gguf:TYPE,TYPE`, `ollama:TYPE`. Raises ExportError."""
+    """Parses `KIND`, `gguf:TYPE,TYPE` or `ollama:TYPE`. Raises ExportError for anything else."""
     name, colon, listed = text.lower().partition(":")
     kind = next((kind for kind in KINDS if kind == name), None)
     if kind is None:

@@ -1,4 +1,4 @@
-"""The command line with which vLLM serves a merged folder: name, template, and the parser of its calls."""
+"""The command line that serves a merged folder with vLLM: model name, chat template, and tool-call parser."""
 
 import shlex
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from luthier.export.source import ExportSource
 
 SCRIPT = "serve.sh"
-# vLLM's names of the parsers that read what a call form writes (vllm serve --tool-call-parser).
+# vLLM's parser (vllm serve --tool-call-parser) for each of Luthier's formats of tool calls.
 _PARSERS = {
     "hermes": "hermes",
     "qwen3-xml": "qwen3_coder",
@@ -22,7 +22,7 @@ _PARSERS = {
 
 
 def command(source: ExportSource, folder: str) -> list[str]:
-    """The arguments of vLLM; those for calls only if the model was trained to call functions."""
+    """The arguments for vLLM; those for tool calls are included only if the model was trained on tool calls."""
     arguments = ["vllm", "serve", folder, "--served-model-name", source.model.id]
     arguments += ["--chat-template", f"{folder}/chat_template.jinja"]
     parser = _PARSERS.get(source.renderer.call_form.name)
@@ -32,7 +32,7 @@ def command(source: ExportSource, folder: str) -> list[str]:
 
 
 def write_command(source: ExportSource, folder: Path) -> None:
-    """Write serve.sh, which runs at any location of the folder and passes on further arguments."""
+    """Writes serve.sh, which works wherever the folder is moved to and passes its arguments on to vLLM."""
     line = shlex.join(command(source, "@")).replace("@/chat_template.jinja", '"$here"/chat_template.jinja')
     line = line.replace(" @ ", ' "$here" ', 1)
     script = folder / SCRIPT

@@ -1,6 +1,6 @@
-"""llama.cpp's model types: metadata keys, names of tensors, and the order of the rows of q and k.
+"""llama.cpp's architectures: metadata keys, tensor names, and the row order of the query and key projections.
 
-Only models that llama.cpp computes like transformers are written; others are refused with the name of the feature.
+Models that llama.cpp would compute differently from transformers are refused, with the name of the feature.
 """
 
 import math
@@ -42,7 +42,7 @@ _SUFFIXES = (".weight", ".bias")
 
 @dataclass(frozen=True)
 class Architecture:
-    """`rope_parameters`: of the configuration, `rope_type` among them."""
+    """How a model is written for llama.cpp; `rope_parameters` are those of its configuration, with `rope_type`."""
 
     kind: MODEL_ARCH
     spec: DecoderSpec
@@ -51,7 +51,7 @@ class Architecture:
 
     @classmethod
     def of(cls, folder: Path, spec: DecoderSpec | Unsupported) -> "Architecture":
-        """Raises ExportError."""
+        """The architecture of the model in `folder`. Raises ExportError if llama.cpp does not support it."""
         refusal = _BACKEND.refusal(spec, language=None)
         if isinstance(spec, Unsupported) or refusal or spec.model_type not in _ARCHITECTURES:
             types = ", ".join(_ARCHITECTURES)
@@ -72,15 +72,18 @@ class Architecture:
         return cls(kind, spec, parameters, get_tensor_name_map(kind, spec.layers))
 
     def tensor_name(self, name: str) -> str:
-        """llama.cpp's name of a tensor. Raises ExportError."""
+        """llama.cpp's name for the tensor `name`. Raises ExportError if it has none."""
         mapped: str | None = self.names.get_name(name, try_suffixes=_SUFFIXES)
         if mapped is None:
             raise ExportError(say(f"llama.cpp has no tensor {name}.", f"llama.cpp 没有张量 {name}。"))
         return mapped
 
     def reordered(self, name: str, rows: torch.Tensor) -> torch.Tensor:
-        """The rows of q and k, [O, ...], in llama.cpp's order for rotation: pairs are adjacent instead of half a
-        head apart."""
+        """The rows [O, ...] of the tensor `name` in llama.cpp's order.
+
+        For the Llama architecture, llama.cpp's rotary embedding expects the two rows of each pair of the query and key
+        projections side by side; in transformers they are half a head apart. Other tensors are returned unchanged.
+        """
         heads = {"q_proj": self.spec.heads, "k_proj": self.spec.kv_heads}.get(name.split(".")[-2])
         if self.kind is not MODEL_ARCH.LLAMA or heads is None:
             return rows
@@ -106,7 +109,7 @@ class Architecture:
             writer.add_rope_scaling_factor(float(self.rope_parameters["factor"]))
 
     def rope_factors(self) -> torch.Tensor | None:
-        """The divisor of each frequency in Llama 3's scaling, float32 [head_dim / 2]; None for other scalings."""
+        """The divisor of each rotary frequency in Llama 3's scaling, float32 [head_dim / 2]; None for other models."""
         if self.spec.rotary.kind != "llama3":
             return None
         parameters = self.rope_parameters

@@ -1,4 +1,4 @@
-"""A LoRA adapter as a GGUF file, which llama.cpp adds to a GGUF file of its base (`llama-server --lora`)."""
+"""A LoRA adapter as a GGUF file, which llama.cpp loads on top of a GGUF file of its base (`llama-server --lora`)."""
 
 from pathlib import Path
 
@@ -10,10 +10,14 @@ from luthier.export.source import ExportSource
 
 
 def write_lora(source: ExportSource, adapter: Adapter, path: Path) -> None:
-    """Write the adapter in float32. The scale of each layer is multiplied into its B, since GGUF has only one alpha,
-    which is set to 0.
+    """Writes the adapter in float32.
 
-    Raises ExportError, OSError.
+    GGUF stores one alpha for all layers, so each layer's scale is multiplied into its B, and alpha is 0, which
+    llama.cpp reads as no further scaling.
+
+    Raises:
+        ExportError: llama.cpp does not support the model or one of the layers.
+        OSError: The file cannot be written.
     """
     architecture = Architecture.of(source.base, source.decoder)
     writer = GGUFWriter(path, arch=str(MODEL_ARCH_NAMES[architecture.kind]))

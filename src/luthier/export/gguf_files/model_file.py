@@ -1,4 +1,4 @@
-"""A merged model as one GGUF file. Two passes: names and sizes, then the weights one at a time."""
+"""A merged model as one GGUF file, written in two passes: names and sizes first, then the weights one at a time."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,12 +32,12 @@ _FILE_TYPES = {
     "q4_0": LlamaFileType.MOSTLY_Q4_0,
 }
 _BELOW_8_BITS = ("q5_1", "q5_0", "q4_0")
-_OUTER = ("token_embd.weight", "output.weight")  # of which a small model has many, and which suffer from rounding
+_OUTER = ("token_embd.weight", "output.weight")  # a large part of a small model, and sensitive to rounding
 _ROPE_FACTORS = "rope_freqs.weight"
 
 
 class _Plan(NamedTuple):
-    """One tensor of the file: llama.cpp's name, shape [rows, columns] or [columns], type."""
+    """A tensor as it will be written: llama.cpp's name, the shape [rows, columns] or [columns], the GGML type."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,8 +53,10 @@ class ModelFile:
     """The model of `source` with its weights rounded to `quantization`, one of the GGUF types."""
 
     def __init__(self, source: ExportSource, quantization: str, weights: MergedWeights | None = None) -> None:
-        """`weights`: others than the source's. Raises ExportError for a model that llama.cpp does not compute as it
-        was trained.
+        """Plans the file; `weights` replaces those of the source.
+
+        Raises:
+            ExportError: llama.cpp would not compute the model as it was trained.
         """
         self._source, self._quantization, self._weights = source, quantization, weights or source.weights
         self._architecture = Architecture.of(source.base, source.decoder)
@@ -62,11 +64,11 @@ class ModelFile:
 
     @property
     def byte_count(self) -> int:
-        """The size of the weights; metadata take a few megabytes more."""
+        """The size of the weights in bytes, without the metadata, which take a few megabytes."""
         return sum(plan.byte_count for plan in self._plans.values())
 
     def write(self, path: Path) -> None:
-        """Raises ExportError, OSError."""
+        """Writes the file. Raises ExportError for an unsupported tokenizer, and OSError."""
         writer = GGUFWriter(path, arch=self._architecture_name)
         factors = self._architecture.rope_factors()
         try:
@@ -101,7 +103,7 @@ class ModelFile:
             quantization = "q8_0"
         kind = GGMLQuantizationType[quantization.upper()]
         if shape[-1] % GGML_QUANT_SIZES[kind][0]:
-            kind = GGMLQuantizationType.F16  # rows that are not a whole number of blocks
+            kind = GGMLQuantizationType.F16  # quantized rows must be a whole number of blocks
         return _Plan(mapped, shape, kind)
 
     def _add_metadata(self, writer: GGUFWriter) -> None:

@@ -1,7 +1,7 @@
-"""The tokenizer of a base model as GGUF metadata: tokens, merges, special tokens, and the splitting of text into words.
+"""The tokenizer of a base model as GGUF metadata: tokens, merges, special tokens, and the pre-tokenizer.
 
-GGUF contains only the name of the splitting pattern, which is part of llama.cpp's code. A tokenizer with a pattern that
-llama.cpp does not have is refused, since texts would be tokenized differently from training.
+GGUF names the pre-tokenizer's regular expression, and the expression itself is in llama.cpp's code. A tokenizer with an
+expression that llama.cpp does not have is refused, since it would tokenize texts differently from training.
 """
 
 import json
@@ -25,12 +25,18 @@ _TEKKEN = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# llama.cpp's names of patterns.
+# llama.cpp's names of these expressions.
 _PATTERNS = {_LLAMA3: "llama-bpe", _QWEN2: "qwen2", _TEKKEN: "tekken"}
 
 
 def add_vocabulary(writer: GGUFWriter, folder: Path, renderer: Renderer, rows: int) -> None:
-    """`rows`: of the embeddings; those without a token get placeholders. Raises ExportError."""
+    """Adds the tokenizer of the base in `folder`, and the chat template of `renderer`.
+
+    `rows` is the number of embeddings; those that belong to no token get placeholder names.
+
+    Raises:
+        ExportError: llama.cpp does not have the tokenizer's expression.
+    """
     document = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_str(json.dumps(document))
     writer.add_tokenizer_model("gpt2")
@@ -51,7 +57,7 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, renderer: Renderer, rows: i
 
 
 def pattern_name(document: dict[str, Any], base: str) -> str:
-    """llama.cpp's name of the pattern of a tokenizer.json. Raises ExportError."""
+    """llama.cpp's name of the pre-tokenizer in `document`, a tokenizer.json. Raises ExportError if it has none."""
     model, pre = document["model"], document.get("pre_tokenizer") or {}
     parts = pre["pretokenizers"] if pre.get("type") == "Sequence" else [pre]
     kinds = [part.get("type") for part in parts]
@@ -90,5 +96,5 @@ def _tokens(tokenizer: Tokenizer, rows: int) -> tuple[list[str], list[TokenType]
 
 
 def _adds_bos(tokenizer: Tokenizer) -> bool:
-    """Whether a special token is added before plain text."""
+    """Whether the tokenizer adds a special token to plain text."""
     return tokenizer.encode("a").ids != tokenizer.encode("a", add_special_tokens=False).ids

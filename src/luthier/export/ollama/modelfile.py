@@ -1,4 +1,4 @@
-"""The Modelfile: the weights, the Go template, the stop sequences, and the context size."""
+"""The Modelfile of an Ollama folder: weights file, Go template, stop sequences, and context size."""
 
 from pathlib import Path
 
@@ -10,12 +10,16 @@ from luthier.language import say
 from luthier.types.errors import ExportError
 
 MODELFILE = "Modelfile"
-_MAX_CONTEXT = 8192  # tokens that Ollama reserves memory for; users can set more in the Modelfile
+_MAX_CONTEXT = 8192  # tokens; Ollama reserves memory for all of them, and users can raise num_ctx in the Modelfile
 _QUOTES = '"""'
 
 
 def write_modelfile(source: ExportSource, folder: Path, weights: str) -> None:
-    """`weights`: the GGUF file in the folder. Raises ExportError."""
+    """Writes the Modelfile; `weights` is the name of the GGUF file in `folder`.
+
+    Raises:
+        ExportError: The chat template cannot be translated.
+    """
     template = go_template(source.renderer, calls=bool(source.metadata.definitions))
     stops = sorted(source.renderer.decode([token]) for token in source.renderer.stop_ids)
     context = min(context_tokens(source.base) or _MAX_CONTEXT, _MAX_CONTEXT)
@@ -33,10 +37,10 @@ def go_template(renderer: Renderer, *, calls: bool) -> str:
     """The chat template in the language of Go's text/template, with Ollama's variables.
 
     Args:
-        calls: Whether the model calls functions; the template then has a block for them.
+        calls: Whether the model calls functions, so that the template needs blocks for definitions and calls.
 
     Raises:
-        ExportError: For a template that cannot be translated.
+        ExportError: The chat template cannot be translated.
     """
     texts = measure(renderer.choice.composer, calls=calls)
     template = _head(texts) + _turns(texts) + _literal(texts.opening)
@@ -93,6 +97,6 @@ def _around(before: str, variable: str, after: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Escape text outside of actions, where only double braces are special; an action may follow."""
+    """`text` as template text: double braces start an action in Go templates and are escaped, as is a final brace."""
     text = text.replace("{{", '{{ "{{" }}')
     return text[:-1] + '{{ "{" }}' if text.endswith("{") else text

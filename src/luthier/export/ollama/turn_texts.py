@@ -1,8 +1,8 @@
-"""The texts that a chat template writes around messages, definitions, calls and results, determined by probing.
+"""The texts that a chat template writes around messages, tool definitions, calls and results, found by probing.
 
-A Go template needs these texts, which cannot be read from the Jinja template. So short conversations are rendered with
-markers in place of contents, and the texts between the markers are extracted. Other conversations then verify that the
-texts describe the template completely: composing them must give the template's own output.
+A Go template is built from these texts, which cannot be read off the Jinja source. Short conversations are therefore
+rendered with markers as contents, and the texts between the markers are extracted. Other conversations then verify that
+the texts describe the template completely: composing them must give the template's own output.
 """
 
 import json
@@ -23,7 +23,7 @@ from luthier.data.rendering.turn_composer import Messages, Tools, TurnComposer
 from luthier.language import say
 from luthier.types.errors import ExportError, RenderError
 
-_SYSTEM, _USER, _ANSWER, _OTHER = "\ue110", "\ue111", "\ue112", "\ue113"  # markers for contents
+_SYSTEM, _USER, _ANSWER, _OTHER = "\ue110", "\ue111", "\ue112", "\ue113"  # markers that stand for contents
 _NAME, _VALUE = "probe_name", "\ue114"
 
 
@@ -34,7 +34,7 @@ def _tool(name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Around:
-    """The texts before and after a content."""
+    """The texts that the template writes before and after a content."""
 
     before: str
     after: str
@@ -45,10 +45,18 @@ class Around:
 
 @dataclass(frozen=True)
 class FunctionTexts:
-    """`first`: before the definitions where there is no system message; `system`: around a system message before
-    them. `between` and `last`: between definitions and after them. `call`: before the name, before the arguments, and
-    after them; `after_text` and `between_calls`: before a call that follows text or another call. `result`: around
-    results; `between_results`: between two.
+    """The texts around tool definitions, calls and results.
+
+    Attributes:
+        first: Before the definitions in a conversation without a system message.
+        system: Around the system message that precedes the definitions.
+        between: Between two definitions.
+        last: After the last definition.
+        call: Before the name of a call, between name and arguments, and after the arguments.
+        after_text: Between the text of an answer and its first call.
+        between_calls: Between two calls of an answer.
+        result: Around a series of results.
+        between_results: Between two results.
     """
 
     first: str
@@ -64,8 +72,12 @@ class FunctionTexts:
 
 @dataclass(frozen=True)
 class TurnTexts:
-    """`no_system`: at the beginning of a conversation without a system message; `opening`: of the next answer.
-    `functions`: None if the texts around definitions, calls or results cannot be determined.
+    """The texts around the messages of a conversation.
+
+    Attributes:
+        no_system: At the start of a conversation without a system message.
+        opening: The generation prompt, before the next answer.
+        functions: None where the model calls no functions.
     """
 
     no_system: str
@@ -119,8 +131,10 @@ class TurnTexts:
 
 
 def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
-    """`calls`: whether definitions, calls and results are needed. Raises ExportError for a template that these texts do
-    not describe completely.
+    """The texts of the chat template of `composer`; `calls` includes those around definitions, calls and results.
+
+    Raises:
+        ExportError: Such texts do not describe the template completely.
     """
 
     def render(messages: Messages, tools: Tools = None, *, answer_next: bool = False) -> str:
@@ -144,7 +158,7 @@ def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
 
 
 class _Measurement:
-    """`render`: messages and definitions to text."""
+    """Extracts the texts; `render` renders messages and tool definitions with the chat template."""
 
     def __init__(self, render: Any) -> None:
         self._render = render
@@ -205,14 +219,14 @@ class _Measurement:
         )
 
     def _between(self, messages: Messages, start: str, end: str = "", tools: Tools = None) -> str:
-        """The text between two markers; an empty marker stands for the beginning or the end."""
+        """The text that `messages` render to between two markers; an empty marker is the start or the end."""
         text = str(self._render(messages, tools))
         begin = text.index(start) + len(start)
         return text[begin : text.index(end, begin) if end else len(text)]
 
 
 def _proofs(*, calls: bool) -> Iterator[tuple[Messages, Tools]]:
-    """Conversations other than the probes, each up to the next answer."""
+    """The conversations, other than the probes, on which the extracted texts are verified."""
     tools = [_tool("probe_call"), _tool("probe_other"), _tool("probe_third")]
     conversations = PLAIN_CONVERSATIONS + ([*CALL_CONVERSATIONS, PARALLEL_CONVERSATION] if calls else [])
     for messages in conversations:

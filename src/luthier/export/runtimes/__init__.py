@@ -1,5 +1,4 @@
-"""The programs that load an artefact and score it: transformers with PEFT, and llama.cpp.
+"""The programs that load an artefact and score the parity samples with it: transformers with PEFT, and llama.cpp.
 
-Each returns, for the targets of every parity sample, the log-probability and whether the target is the most likely
-token.
+For every target token of a sample, each returns its log-probability and whether it is the most likely token.
 """

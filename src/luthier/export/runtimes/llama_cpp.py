@@ -1,5 +1,4 @@
-"""llama.cpp, from the package xllamacpp, in a child process, because it may abort its process when it cannot load a
-file."""
+"""llama.cpp from the package xllamacpp. It runs in a child process, since it may abort on a file it cannot load."""
 
 import importlib.metadata
 import json
@@ -25,7 +24,13 @@ _LOG_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class LlamaCppAnswers:
-    """`tokens`: of each text; `prompts`: of each conversation, rendered with the file's template."""
+    """What llama.cpp computed with one GGUF file.
+
+    Attributes:
+        scores: One entry per parity sample.
+        tokens: The token ids of each text.
+        prompts: Each conversation as a prompt, rendered with the template in the file.
+    """
 
     scores: list[Scores]
     tokens: list[list[int]]
@@ -33,7 +38,7 @@ class LlamaCppAnswers:
 
 
 def version() -> str | None:
-    """The version of the package; None if it is not installed."""
+    """The version of xllamacpp; None if it is not installed."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -48,7 +53,15 @@ def ask(
     texts: Sequence[str] = (),
     conversations: Sequence[dict[str, Any]] = (),
 ) -> LlamaCppAnswers:
-    """`conversations`: bodies of requests. Raises ExportError if llama.cpp cannot load or run the file."""
+    """Scores the samples with the file `model`, tokenizes the texts, and renders the conversations.
+
+    Args:
+        lora: A GGUF adapter to load on top of the model.
+        conversations: Bodies of chat requests.
+
+    Raises:
+        ExportError: llama.cpp cannot load or run the file, or does not finish in time.
+    """
     request = {
         "model": str(model),
         "lora": str(lora) if lora else None,

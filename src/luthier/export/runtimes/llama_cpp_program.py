@@ -1,10 +1,10 @@
 """`python -m luthier.export.runtimes.llama_cpp_program ANSWERS.json`: queries one GGUF file with llama.cpp's own
 server.
 
-Reads the request from stdin and writes the answers as JSON. The server computes no log-probabilities of a prompt; so
-the tokens before each target are a prompt of their own, of which the cache has all but the last. It reports nothing of
-a token that is a part of a character; so the answer is forced to be a letter, by a bias that leaves the reported
-probabilities as they were, and the target is looked for among them.
+Reads the request from stdin and writes the answers as JSON. The server does not return log-probabilities of prompt
+tokens, so the tokens before each target are sent as a prompt of their own; all but the last are in its KV cache. The
+server also leaves out the probabilities where it samples a part of a character. A bias therefore forces it to sample a
+letter, which does not change the reported probabilities, and the target is looked up among these.
 """
 
 import json
@@ -18,7 +18,7 @@ import xllamacpp
 
 _SPARE_TOKENS = 64
 _BIAS = 1e4
-_COUNTS = (64, 1 << 24)  # numbers of reported tokens: first the most likely ones, then the whole vocabulary
+_COUNTS = (64, 1 << 24)  # how many tokens to report: the most likely ones first, then the whole vocabulary
 
 
 def main() -> None:
@@ -47,8 +47,7 @@ def _start(request: dict[str, Any]) -> Any:
 
 
 def _score(server: Any, sample: dict[str, Any], letter: int) -> dict[str, Any]:
-    """Scores of a sample; NaN if the model's values overflow, since no token has a probability then and the bias has
-    no effect."""
+    """The scores of a sample. They are NaN where the model's values overflow and no token has a probability."""
     logprobs, is_top = [], []
     for position in sample["positions"]:
         target = sample["ids"][position]
@@ -62,7 +61,7 @@ def _score(server: Any, sample: dict[str, Any], letter: int) -> dict[str, Any]:
 
 
 def _likeliest(server: Any, prompt: list[int], letter: int, count: int) -> dict[int, float]:
-    """The `count` most likely next tokens with their log-probabilities, the most likely first."""
+    """The log-probabilities of the `count` most likely next tokens by token id, in descending order."""
     body = {"prompt": prompt, "n_predict": 1, "temperature": 0, "n_probs": count, "cache_prompt": True}
     answer = server.handle_completions({**body, "logit_bias": [[letter, _BIAS]]})
     answer = json.loads(answer) if isinstance(answer, str) else answer

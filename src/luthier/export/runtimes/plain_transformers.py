@@ -1,4 +1,4 @@
-"""transformers and PEFT in their ordinary use, without any of Luthier's own computations."""
+"""Scores with transformers and PEFT alone, without any of Luthier's own computations."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ PEFT = f"{TRANSFORMERS}, peft {peft.__version__}"
 def score(
     folder: Path, samples: Sequence[ParitySample], device: str, dtype: torch.dtype, base: Path | None = None
 ) -> list[Scores]:
-    """`folder`: a model, or with `base` an adapter of that model."""
+    """The scores of the samples with the model in `folder`, or with the adapter in `folder` on the model `base`."""
     model = _load(base or folder, dtype)
     if base:
         model = peft.PeftModel.from_pretrained(model, str(folder))

@@ -1,4 +1,4 @@
-"""The scores of one parity sample in a runtime."""
+"""The scores that a runtime computes for one parity sample."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scores:
-    """Arrays [targets] at the targets of a sample: natural log-probabilities, and whether the target is the most
-    likely token."""
+    """Two arrays [targets]: each target's log-probability in nats, and whether it is the most likely token."""
 
     logprobs: np.ndarray
     is_top: np.ndarray
