@@ -1,8 +1,7 @@
-"""Asks the teacher a question exactly as the fine-tuned model will be asked.
+"""Requests an answer from the teacher with the prompt that the fine-tuned model will get in serving.
 
-The request is the serving system prompt and the bare question: the reply is what a user would get, and the example
-shows the model the prompt that it will see in use. A retry may give the teacher a style instruction, which is never
-part of the example.
+The request holds the serving system prompt and the bare question, so the example trains the model on the prompt that it
+will see. A retry may add a style instruction for the teacher, which never becomes part of the example.
 """
 
 from luthier.generate.journal import TeacherReply, TeacherRequest
@@ -21,7 +20,18 @@ async def request_answer(
     max_tokens: int,
     temperature: float,
 ) -> TeacherReply:
-    """`style`: an instruction to the teacher after the system prompt; not part of the example."""
+    """The teacher's answer to `question`.
+
+    Args:
+        slot: Identifies the request in the journal.
+        system: The system prompt of serving; None for none.
+        style: An instruction for the teacher, appended to the system prompt and not part of the example.
+        max_tokens: The token limit of the answer.
+
+    Raises:
+        RequestFailedError: The request was given up.
+        RunStoppedError: The run must stop.
+    """
     instructions = "\n".join(part for part in (system, style) if part)
     messages = ({"role": "system", "content": instructions},) if instructions else ()
     return await ask_with_room(
@@ -30,7 +40,7 @@ async def request_answer(
 
 
 def direct_style(language: Language, max_tokens: int) -> str:
-    """The style instruction of a retry, after an answer that was truncated, refused or wrapped in chatter."""
+    """The style instruction for a retry, after an answer that was truncated, refused, or padded with small talk."""
     return say(
         "Begin with the answer itself: no 'Sure', 'Certainly', greeting or repetition of the question, and no offer of "
         f"further help at the end. Be complete within about {max_tokens // 2} words.",

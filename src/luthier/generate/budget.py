@@ -1,7 +1,7 @@
-"""The cost of requests, and a cap that is never exceeded: the worst case is reserved first, the actual cost settled
-later.
+"""The cost of a run, under a cap that is never exceeded.
 
-Amounts are US dollars, prices US dollars per million tokens.
+A request reserves its maximum cost before it is sent, and its actual cost is settled after the reply. Amounts are in US
+dollars, prices in US dollars per million tokens.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from luthier.generate.errors import CostCapError
 from luthier.language import say
 
-# (prompt, completion) as last published by OpenAI for common teachers; flags override.
+# OpenAI's prices per million (prompt, completion) tokens, as last published; the flags --price-in and --price-out
+# override them.
 _PUBLISHED_PRICES = {
     "gpt-4o": (2.50, 10.00),
     "gpt-4o-mini": (0.15, 0.60),
@@ -26,7 +27,7 @@ _DATE_SUFFIX = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens."""
+    """The price of a model, in US dollars per million prompt and completion tokens."""
 
     prompt: float
     completion: float
@@ -39,18 +40,18 @@ FREE = Price(0.0, 0.0)
 
 
 def published_price(model: str) -> Price | None:
-    """The published price of a plain or dated model name; None for any other model."""
+    """OpenAI's price for a model name with or without a date; None for any other name."""
     price = _PUBLISHED_PRICES.get(_DATE_SUFFIX.sub("", model))
     return Price(*price) if price else None
 
 
 class Budget:
-    """The cost of this run and of the earlier runs that share its journal. For one event loop."""
+    """The cost of this run and of earlier runs with the same journal. Not thread-safe: it belongs to one event loop."""
 
     def __init__(self, prices: Mapping[str, Price | None], cost_cap: float | None = None, spent: float = 0.0) -> None:
-        """`prices` by model, None where unknown: such a model costs nothing here, and is refused under a cap."""
+        """`prices` are keyed by model; a model with the price None counts as free, so callers refuse it under a cap."""
         self._prices, self.cost_cap, self.spent = prices, cost_cap, spent
-        self.unpriced: set[str] = set()  # models of earlier runs whose price is unknown
+        self.unpriced: set[str] = set()  # models of earlier runs that have no known price
         self._reserved = 0.0
         self._settled = asyncio.Condition()
 
@@ -62,12 +63,15 @@ class Budget:
         return price.cost(prompt_tokens, completion_tokens) if price else 0.0
 
     def earlier_cost(self, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None) -> float | None:
-        """At the recorded price, else at this run's, else at the published one; None when none is known."""
+        """The cost of an earlier request at its recorded price, else at this run's, else at the published price.
+
+        Returns None if none of the three is known.
+        """
         price = price or self.price(model) or published_price(model)
         return price.cost(prompt_tokens, completion_tokens) if price else None
 
     def add_earlier(self, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None) -> None:
-        """Adds a request of an earlier run, which may have used another model."""
+        """Adds the cost of a request of an earlier run, possibly to another model than this run's."""
         cost = self.earlier_cost(model, prompt_tokens, completion_tokens, price)
         if cost is None:
             self.unpriced.add(model)
@@ -76,11 +80,15 @@ class Budget:
 
     @property
     def is_priced(self) -> bool:
-        """Whether every model of this and of earlier runs has a price."""
+        """Whether the price of every model is known, in this run and in earlier ones."""
         return not self.unpriced and all(price is not None for price in self._prices.values())
 
     async def reserve(self, max_cost: float) -> None:
-        """Waits while pending requests may still turn out cheaper. Raises CostCapError when no room is left."""
+        """Reserves `max_cost`. Waits for pending requests to settle where only their reservations exceed the cap.
+
+        Raises:
+            CostCapError: Even without pending requests, the cap would be exceeded.
+        """
         if self.cost_cap is None:
             return
         async with self._settled:
@@ -91,7 +99,7 @@ class Budget:
             self._reserved += max_cost
 
     async def settle(self, reserved: float, cost: float) -> None:
-        """Releases a reservation and adds the actual cost."""
+        """Replaces a reservation by the actual cost."""
         async with self._settled:
             self.spent += cost
             if self.cost_cap is not None:

@@ -1,4 +1,4 @@
-"""Stops a run for good after too many consecutive failures, or on a permanent error."""
+"""Stops a run after too many consecutive failures, or at the first permanent error."""
 
 from typing import TypeVar
 
@@ -9,14 +9,14 @@ _Error = TypeVar("_Error", bound=RunStoppedError)
 
 
 class CircuitBreaker:
-    """`stopped`: why the run ended; None while it goes on."""
+    """Counts consecutive failures; `stopped` is the error that stopped the run, None while it continues."""
 
     def __init__(self, max_consecutive_failures: int) -> None:
         self._max_failures, self._failures = max_consecutive_failures, 0
         self.stopped: RunStoppedError | None = None
 
     def check(self) -> None:
-        """Raises the error that stopped the run, if any."""
+        """Raises the error that stopped the run, if it has stopped."""
         if self.stopped:
             raise self.stopped
 
@@ -28,7 +28,7 @@ class CircuitBreaker:
         self._failures = 0
 
     def record_failure(self, message: str) -> None:
-        """Raises TeacherUnavailableError when it is one too many."""
+        """Counts a failure. Raises TeacherUnavailableError once the limit of consecutive failures is reached."""
         self._failures += 1
         if self._failures < self._max_failures:
             return

@@ -1,4 +1,4 @@
-"""Forecast of a run's requests and cost: an upper bound, or measured on a few real requests."""
+"""A forecast of a run's requests and cost: an upper bound, or an estimate from a few real requests."""
 
 import math
 from typing import Any
@@ -9,13 +9,13 @@ from luthier.generate.questions import TOKENS_PER_QUESTION
 from luthier.generate.teacher import Usage
 from luthier.generate.topics import TopicSpec
 
-_QUESTION_PROMPT_TOKENS = 900  # with the earlier questions shown; a generous bound
+_QUESTION_PROMPT_TOKENS = 900  # a generous bound for a prompt that shows earlier questions
 _BARE_PROMPT_TOKENS = 200
 _RUBRIC_TOKENS = 300
 
 
 def expected_requests(spec: TopicSpec, judged: bool) -> dict[str, int]:
-    """Requests by kind when nothing has to be repeated."""
+    """How many requests of each kind the run needs if none has to be repeated."""
     plan = spec.plan
     batches = len(plan.topics) * math.ceil(plan.per_topic / spec.batch)
     requests = {"probe": 1, "sub-topics": len(plan.topics) if spec.sub_topics else 0, "questions": batches}
@@ -32,8 +32,14 @@ def estimate(
     usage: dict[str, Usage],
     judge_price: Price | None = None,
 ) -> dict[str, Any]:
-    """Tokens and dollars of teacher and judge. Each kind of request counts at its measured mean where `usage` has it,
-    else at its limit. No dollars where a price is unknown.
+    """The tokens and the cost of teacher and judge.
+
+    Args:
+        requests: The number of requests by kind.
+        usage: Measured requests by kind. Their mean tokens replace the token limits of that kind.
+
+    Returns:
+        The kinds that were measured, prompt and completion tokens, and US dollars (None if a price is unknown).
     """
     limits = {
         "probe": (50, 64),

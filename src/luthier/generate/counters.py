@@ -1,4 +1,4 @@
-"""Counts of what happened to every text of a run; the report is built from them."""
+"""Counters of accepted and rejected texts, from which the report of a run is built."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from luthier.generate.judge import JudgeScores
 
 @dataclass
 class StageCounts:
-    """Texts of one kind: how many were received, how many with a preamble, and the reasons of rejection."""
+    """Counts for questions or answers: texts received, those with a preamble, and rejections by reason."""
 
     received: int = 0
     preambles: int = 0
@@ -28,7 +28,7 @@ class StageCounts:
 
 @dataclass
 class RunCounters:
-    """`rejects`: lines of the rejects file, each with its sort key."""
+    """The counters of a run; `rejects` holds the lines of the rejects file, each with its sort key."""
 
     questions: StageCounts = field(default_factory=StageCounts)
     answers: StageCounts = field(default_factory=StageCounts)
@@ -47,11 +47,11 @@ class RunCounters:
         self.rejects.append((sort_key, {"stage": stage, "reason": reason, **details}))
 
     def reject_lines(self) -> list[dict[str, Any]]:
-        """In the order of the plan, whatever the order of the replies."""
+        """The lines of the rejects file in the order of the plan, which does not depend on when replies arrived."""
         return [line for _, line in sorted(self.rejects, key=lambda pair: pair[0])]
 
     def judge_summary(self) -> dict[str, Any] | None:
-        """Mean scores by aspect over all judged answers; None without a judge."""
+        """The mean score of each criterion over all judged answers; None if nothing was judged."""
         if not self.scores and not self.unparsable_scores:
             return None
         judged = len(self.scores)

@@ -1,4 +1,4 @@
-"""The axes along which questions differ, in both languages: kind of task, persona, level of knowledge."""
+"""The axes along which questions vary: kind of task, persona, and level of knowledge, in both languages."""
 
 from luthier.language import Language
 

@@ -4,12 +4,12 @@ LuthierError
 ├── RunStoppedError             the whole run stops; the examples so far remain valid
 │   ├── CostCapError            the next request could exceed the cost cap
 │   ├── TeacherUnavailableError too many consecutive failures
-│   ├── TeacherRejectedError    permanent: a wrong key, model or request
-│   ├── UnusableListsError      the teacher's lists hold nothing that can be used
+│   ├── TeacherRejectedError    permanent: the key, the model or the quota is refused
+│   ├── UnusableListsError      the teacher's lists contain no usable text
 │   ├── JournalError            paid replies can no longer be recorded
-│   └── ProbeCompleteError      an estimate has made all its requests
+│   └── ProbeCompleteError      a probe has sent all its requests
 ├── RequestFailedError          one request was given up; its slot may be retried
-│   └── RequestRejectedError    the service rejects this request as it is
+│   └── RequestRejectedError    the service rejects the content of this request
 └── OptionsError                options or input files are inconsistent
 """
 
@@ -17,11 +17,11 @@ from luthier.types.errors import LuthierError
 
 
 class RunStoppedError(LuthierError):
-    """The run stops; the journal keeps the paid replies."""
+    """The run stops. Paid replies remain in the journal."""
 
 
 class CostCapError(RunStoppedError):
-    """The next request could cost more than what is left under the cap."""
+    """The next request could cost more than the cap leaves."""
 
 
 class TeacherUnavailableError(RunStoppedError):
@@ -29,19 +29,19 @@ class TeacherUnavailableError(RunStoppedError):
 
 
 class TeacherRejectedError(RunStoppedError):
-    """The service permanently rejects this run: key, model or quota."""
+    """The service permanently refuses the key or the model, or the quota is exhausted."""
 
 
 class UnusableListsError(RunStoppedError):
-    """The model returned several unusable lists in a row, even when they were requested again."""
+    """The model returned several unusable lists in a row, each even after a second request."""
 
 
 class JournalError(RunStoppedError):
-    """The disk is full, or the journal is damaged."""
+    """The journal cannot be read or written, such as on a full disk."""
 
 
 class ProbeCompleteError(RunStoppedError):
-    """Not a failure: a dry run has made all the requests that it needs."""
+    """Not a failure: a probe has sent all the requests that its estimate needs."""
 
 
 class RequestFailedError(LuthierError):
@@ -49,8 +49,8 @@ class RequestFailedError(LuthierError):
 
 
 class RequestRejectedError(RequestFailedError):
-    """Status 400 or 422: the same request would fail again, another may not."""
+    """Status 400 or 422: this request would fail again, while others may succeed."""
 
 
 class OptionsError(LuthierError):
-    """Options, files or definitions with which generation cannot start."""
+    """Generation cannot start with these options, files or definitions."""

@@ -20,7 +20,7 @@ _OUTPUT_HASH_FACT = "output sha256"
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """For `data.jsonl`: `data.rejects.jsonl`, `data.report.json` and `data.journal` in the same folder."""
+    """The paths of a run's files: beside `data.jsonl`, `data.rejects.jsonl`, `data.report.json` and `data.journal`."""
 
     out: Path
 
@@ -37,7 +37,7 @@ class OutputFiles:
         return self.out.with_name(f"{self.out.stem}.journal")
 
     def check_overwrite(self, journal: Journal | None) -> None:
-        """Raises OptionsError if `out` exists and was not written by the run of `journal`."""
+        """Raises OptionsError if `out` exists, unless it is unchanged since a run with this journal wrote it."""
         if not self.out.exists():
             return
         if journal is not None and self.out.is_file() and journal.get_fact(_OUTPUT_HASH_FACT) == _sha256(self.out):
@@ -57,7 +57,10 @@ class OutputFiles:
         report: dict[str, Any],
         journal: Journal | None,
     ) -> None:
-        """Records the hash of the examples in the journal first, so that a rerun after a crash may replace them."""
+        """Writes examples, rejects and report.
+
+        The hash of the examples is recorded in the journal first, so that a rerun after a crash may replace them.
+        """
         raw = _lines(examples)
         if journal is not None:
             journal.set_fact(_OUTPUT_HASH_FACT, hashlib.sha256(raw).hexdigest())
@@ -67,7 +70,7 @@ class OutputFiles:
 
 
 def _lines(values: Iterable[dict[str, Any]]) -> bytes:
-    # A lone surrogate, which a teacher may send, cannot be encoded as UTF-8.
+    # Teachers may send lone surrogates, which UTF-8 cannot encode.
     return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
-"""Screens the teacher's texts: the repaired text, or the reason of rejection.
+"""Screens the teacher's texts: each is repaired, then accepted or rejected with a reason.
 
-Reasons appear in the rejects file and are counted in the report. What can be repaired is repaired first (a preamble, a
-thinking block or a code fence around prose is removed), and the preamble is still counted.
+The repair removes a preamble, a thinking block, and a code fence around prose; preambles are counted even so. Reasons
+appear in the rejects file and are counted in the report.
 """
 
 import re
@@ -15,20 +15,25 @@ from luthier.generate.journal import TeacherReply
 from luthier.generate.reply_text import has_thinking_mark, split_reasoning, unfenced_prose
 from luthier.language import Language
 
-_COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # as services name it
-WORDLESS = ("empty", "thinking")  # reasons of an answer that gave nothing
+_COMPLETE = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")  # finish reasons of a complete answer
+WORDLESS = ("empty", "thinking")  # reasons for rejecting a reply without an answer
 _CHINESE_CHARACTER = re.compile(r"[\u4e00-\u9fff]")
 _LATIN_LETTER = re.compile(r"[A-Za-z]")
 MAX_QUESTION_CHARACTERS = 600  # anything longer is an essay or a list of questions
 _PROMPT_ECHO = re.compile(
     r"\b(?:part|kind|asker)\s*:.*\b(?:kind|asker)\s*:|(?:方面|类型|提问者)[：:].*(?:类型|提问者)[：:]", re.IGNORECASE
-)  # lines of the prompt for questions
+)  # matches the lines of the prompt that requests questions
 _LOOP = re.compile(r"(.{6,60}?)\1{3,}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ScreenedText:
-    """`reason` is None for an accepted text. `preamble`: the teacher wrote one, whether or not it was removed."""
+    """A repaired text.
+
+    Attributes:
+        reason: Why the text is rejected; None if it is accepted.
+        preamble: Whether the teacher wrote a preamble, which may have been removed.
+    """
 
     text: str
     reason: str | None = None
@@ -36,7 +41,11 @@ class ScreenedText:
 
 
 def screen_answer(reply: TeacherReply, question: str) -> ScreenedText:
-    """Reasons: truncated, content_filter, refusal, empty, identity, cut_off, loop, language, thinking."""
+    """Screens an answer to `question`.
+
+    Reasons for rejection are truncated, content_filter, refusal, empty, identity (it names another vendor's model),
+    cut_off, loop, language and thinking.
+    """
     if reply.finish_reason == "length":
         return ScreenedText(reply.text, "truncated", _has_preamble(reply.text, question))
     if reply.finish_reason.lower() not in _COMPLETE:
@@ -55,7 +64,11 @@ def screen_answer(reply: TeacherReply, question: str) -> ScreenedText:
 
 
 def screen_question(text: str, language: Language) -> ScreenedText:
-    """Reasons: echo (the teacher repeats its prompt), empty, refusal, identity, too_long, language, loop, thinking."""
+    """Screens a question that should be in `language`.
+
+    Reasons for rejection are echo (the teacher repeats its prompt), empty, refusal, identity, too_long, language, loop
+    and thinking.
+    """
     text, had_preamble = _repaired(text, None)
     if _PROMPT_ECHO.search(text):
         return ScreenedText(text, "echo", had_preamble)
@@ -68,7 +81,7 @@ def screen_question(text: str, language: Language) -> ScreenedText:
 def _repaired(text: str, question: str | None) -> tuple[str, bool]:
     reasoning, words = split_reasoning(text)
     if reasoning and not words:
-        return text.strip(), False  # nothing but thinking, which `_defect` names
+        return text.strip(), False  # only thinking, which `_defect` rejects
     text = unfenced_prose(words)
     stripped = strip_preamble(text, question)
     return (text, False) if stripped is None else (unfenced_prose(stripped.strip()), True)
@@ -91,7 +104,7 @@ def _defect(text: str) -> str | None:
 
 
 def _is_in_language(text: str, language: Language) -> bool:
-    """Names and formulas in the other script are fine; a text mostly in the other language is not."""
+    """Whether most of the text is in `language`; names and formulas in the other script are accepted."""
     chinese, latin = len(_CHINESE_CHARACTER.findall(text)), len(_LATIN_LETTER.findall(text))
     if language == "zh":
         return chinese > 0 and chinese * 4 >= latin

@@ -1,7 +1,8 @@
 """The journal beside the output: every request that was sent, and every reply that was paid for.
 
-A reply is on disk before it is used, so a run that was killed resumes where it was and pays for nothing twice. The key
-of a request is a hash of everything that determines its reply. SQLite in WAL mode, flushed at every commit.
+Replies are on disk before they are used, so a run that was killed resumes without paying for anything twice. The key of
+a request is a hash of everything that determines its reply. The file is an SQLite database in WAL mode, flushed at
+every commit.
 """
 
 import hashlib
@@ -34,9 +35,9 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 @dataclass(frozen=True, slots=True)
 class TeacherRequest:
-    """One request. `slot`: its purpose; equal messages for two slots are two requests.
+    """A request to a model. `slot` states its purpose; equal messages for two slots are two requests.
 
-    The field names are part of `key` and must not change, or journals of earlier versions could not be resumed.
+    The field names are part of `key`: renaming one would make the journals of earlier versions useless.
     """
 
     slot: str
@@ -52,9 +53,12 @@ class TeacherRequest:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReply:
-    """A reply of the teacher. `from_journal`: paid for by an earlier run. The field names are keys in the journal.
+    """A reply of a model. The field names are keys in the journal.
 
-    `text`: as the teacher wrote it, with any thinking inside it; `reasoning`: what came beside or in parts of its own.
+    Attributes:
+        text: The text as received, including a thinking block inside it.
+        from_journal: Whether an earlier run paid for it.
+        reasoning: Thinking that the service returned separately from the text.
     """
 
     text: str
@@ -67,7 +71,7 @@ class TeacherReply:
 
     @property
     def words(self) -> str:
-        """The text without thinking."""
+        """The text without its thinking block."""
         return split_reasoning(self.text)[1]
 
     @property
@@ -76,13 +80,13 @@ class TeacherReply:
 
     @property
     def teacher_said(self) -> str:
-        """All of it, for people who read the rejects."""
+        """Thinking and text, as the rejects file shows them."""
         return f"<think>{self.reasoning}</think>\n{self.text}" if self.reasoning else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """The cost of one request that was sent."""
+    """Tokens, outcome and price of a request that was sent."""
 
     model: str
     prompt_tokens: int
@@ -92,7 +96,12 @@ class RequestRecord:
 
 
 class Journal:
-    """Open for one run at a time. Raises OptionsError when another run holds it or the file is not a journal."""
+    """The journal of an output file, open in one run at a time.
+
+    Raises:
+        OptionsError: Another run has it open, or the file is not a journal.
+        JournalError: It cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,7 +121,7 @@ class Journal:
             self._database.execute("PRAGMA synchronous = FULL")
             self._database.executescript(_SCHEMA)
             self._migrate_prices()
-            # Requests that were pending when the previous run died: their replies are lost.
+            # These were pending when the previous run died, so their replies are lost.
             self._database.execute("UPDATE requests SET outcome = 'lost' WHERE outcome = 'sent'")
         except sqlite3.DatabaseError as error:
             self._lock.release()
@@ -121,13 +130,13 @@ class Journal:
             ) from error
 
     def _migrate_prices(self) -> None:
-        """Migrates journals of versions without prices."""
+        """Adds the price columns that journals of earlier versions lack."""
         columns = {row[1] for row in self._database.execute("PRAGMA table_info(requests)")}
         for column in {"prompt_price", "completion_price"} - columns:
             self._database.execute(f"ALTER TABLE requests ADD COLUMN {column} REAL")
 
     def find_reply(self, key: str) -> TeacherReply | None:
-        """The recorded reply to a request, if any."""
+        """The recorded reply to the request with this key; None if there is none."""
         row = self._execute(
             "SELECT reply FROM requests WHERE key = ? AND outcome = 'answered' LIMIT 1", (key,)
         ).fetchone()
@@ -136,7 +145,7 @@ class Journal:
     def record_sent(
         self, key: str, slot: str, model: str, prompt_tokens: int, completion_tokens: int, price: Price | None
     ) -> int:
-        """Before a request is sent, with its worst-case tokens. Returns the number of its record."""
+        """Records a request before it is sent, with its maximum tokens. Returns the number of the record."""
         prices = (price.prompt, price.completion) if price else (None, None)
         row = self._execute(
             "INSERT INTO requests "
@@ -157,12 +166,12 @@ class Journal:
         )
 
     def record_failure(self, number: int, *, billed: bool) -> None:
-        """`billed`: the request may have been billed, as after a timeout."""
+        """Records that a request has no reply; `billed` if the service may charge for it, as after a timeout."""
         outcome = "lost" if billed else "refused"
         self._execute("UPDATE requests SET outcome = ? WHERE id = ?", (outcome, number))
 
     def records(self) -> Iterator[RequestRecord]:
-        """The requests of all runs, oldest first."""
+        """The requests of all runs with this journal, oldest first."""
         query = (
             "SELECT model, prompt_tokens, completion_tokens, outcome, prompt_price, completion_price "
             "FROM requests ORDER BY id"
@@ -171,7 +180,7 @@ class Journal:
             yield RequestRecord(model, prompt, completion, outcome, None if None in prices else Price(*prices))
 
     def get_fact(self, name: str) -> Any:
-        """The value recorded by `set_fact`; None if there is none."""
+        """The value that `set_fact` recorded under this name; None if there is none."""
         row = self._execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return json.loads(row[0]) if row else None
 
@@ -179,7 +188,7 @@ class Journal:
         self._execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value)))
 
     def _execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        """Raises JournalError: without a journal the run must not go on spending."""
+        """Raises JournalError, which stops the run: it must not spend money without a journal."""
         try:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:

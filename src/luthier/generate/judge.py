@@ -1,7 +1,7 @@
-"""A second model's scores of an example: correct, helpful and well formed, 1 to 5 each.
+"""Scores of an example by a second model, from 1 to 5 for correctness, helpfulness and format.
 
-The judge sees the question, the answer and the rubric, never the author. Scores that cannot be parsed are counted, and
-the example is rejected.
+The judge sees the question, the answer and the rubric, but not who wrote the answer. Replies without valid scores are
+counted, and their example is rejected.
 """
 
 import json
@@ -30,7 +30,7 @@ _SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class JudgeScores:
-    """Scores by aspect, with the judge's reason."""
+    """The score of each criterion, and the judge's reason."""
 
     scores: dict[str, int]
     reason: str
@@ -41,15 +41,19 @@ class JudgeScores:
 
 
 class Judge:
-    """`structured`: whether the judging model supports JSON schemas."""
+    """Scores answers with a model; `structured` if the model supports JSON schemas."""
 
     def __init__(self, teacher: Teacher, structured: bool, language: Language) -> None:
         self._teacher, self._structured, self._language = teacher, structured, language
 
     async def score(self, slot: str, question: str, answer: str) -> JudgeScores | str:
-        """The reply itself when it has no valid scores; one without words is first requested anew.
+        """The scores of an answer, or the beginning of the judge's reply if it has no valid scores.
 
-        Raises RequestFailedError and RunStoppedError like the teacher.
+        An empty reply is requested once more.
+
+        Raises:
+            RequestFailedError: The request was given up.
+            RunStoppedError: The run must stop.
         """
         language = self._language
         rubric = say(
@@ -75,7 +79,7 @@ class Judge:
 
 
 def parse_scores(text: str) -> JudgeScores | None:
-    """From JSON, also with text around it."""
+    """The scores in a reply, which may have text around its JSON; None without valid scores."""
     value = read_json(text)
     if not isinstance(value, dict):
         match = re.search(r"\{.*\}", text, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Parses a list of short texts from a reply: JSON of any plausible shape, numbered lines, and what surrounds them."""
+"""Parses a list of short texts from a reply: JSON of any plausible structure or numbered lines, with text around it."""
 
 import json
 import re
@@ -34,7 +34,7 @@ Form = Literal["schema", "json", "lines"]
 
 
 def parse_list(reply: str, count: int) -> tuple[dict[int, str], Form]:
-    """(texts by number, the form they came in: the requested schema, other or incomplete JSON, or lines)."""
+    """The texts of a reply by number, and how they were found: in the requested schema, in other JSON, or in lines."""
     value = read_json(reply)
     texts = _texts_of(value) if isinstance(value, dict | list) else {}
     if isinstance(value, dict) and isinstance(value.get("items"), list):
@@ -46,7 +46,7 @@ def parse_list(reply: str, count: int) -> tuple[dict[int, str], Form]:
 
 
 def read_json(text: str) -> Any:
-    """The JSON value of a reply, also inside a code fence or with words before and after it; None for anything else."""
+    """The JSON value in a reply, which may be in a code fence or have words around it; None without valid JSON."""
     fenced = _FENCED_JSON.search(text)
     for candidate in (text, unfenced(text), fenced[1] if fenced else ""):
         value = _loads(candidate)
@@ -71,7 +71,7 @@ def _raw_decode(text: str, start: int) -> Any:
 
 
 def complete_items(text: str) -> list[dict[str, Any]] | None:
-    """The complete entries of a list whose JSON was truncated; None for a text that is not such a list."""
+    """The complete entries of a JSON list that was truncated; None if the text is not such a list."""
     start = _LIST_START.match(text)
     if start is None:
         return None
@@ -89,7 +89,7 @@ def complete_items(text: str) -> list[dict[str, Any]] | None:
 
 
 def _texts_of(value: Any) -> dict[int, str]:
-    """Of a list of texts or entries, of an object that holds one, or of texts by number."""
+    """The texts by number in a JSON list of texts or entries, an object with one list, or an object by number."""
     if isinstance(value, dict):
         lists = [inner for inner in value.values() if isinstance(inner, list)]
         if len(lists) == 1:
@@ -108,7 +108,7 @@ def _texts_of(value: Any) -> dict[int, str]:
 
 
 def _entry(entry: Any, place: int) -> tuple[int, Any]:
-    """(number, text) of one element of a list; an element without a number has its place."""
+    """The number and the text of a list element; an element without a number gets its `place`, from 1."""
     if not isinstance(entry, Mapping):
         return place, entry
     number = next((entry[key] for key in _NUMBER_KEYS if key in entry), place)
@@ -118,10 +118,10 @@ def _entry(entry: Any, place: int) -> tuple[int, Any]:
 
 
 def numbered_lines(text: str, count: int) -> dict[int, str]:
-    """`1. …` lines by number, the first of each; without any, all lines or bullets if there are exactly `count`.
+    """The texts of numbered lines (`1. …`) by number; the first line of each number counts.
 
-    Marks of Markdown around a number and rows of a table count as well. A line that ends with a colon introduces others
-    and does not count.
+    Numbers may be in Markdown emphasis, headings or table rows. Without numbered lines, the bullets or else all lines
+    are taken if there are exactly `count`; lines that end in a colon are introductions and do not count.
     """
     lines = [line for line in unfenced(text).split("\n") if line.strip() and not line.strip().startswith("```")]
     numbered: dict[int, str] = {}
@@ -138,7 +138,7 @@ def numbered_lines(text: str, count: int) -> dict[int, str]:
 
 
 def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Numbers with their texts; a number alone on its line belongs to the next line."""
+    """The numbered lines as pairs of number and text; a number alone on a line numbers the next line."""
     pending: int | None = None
     for line in lines:
         if match := _NUMBERED.fullmatch(line) or _TABLE_ROW.fullmatch(line):
@@ -152,13 +152,13 @@ def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _without_number(text: str, number: int) -> str:
-    """Some teachers repeat the number before the text."""
+    """`text` without a leading `number`, which some teachers repeat."""
     match = _NUMBERED.fullmatch(text)
     return match["text"] if match and int(match["number"]) == number else text
 
 
 def strip_quotes(text: str) -> str:
-    """Without surrounding white space, quotation marks, Markdown's bold and lone surrogates."""
+    """`text` without lone surrogates and without surrounding white space, quotation marks and Markdown bold."""
     text = text.encode("utf-8", "replace").decode().strip()
     text = _BOLD.sub(r"\1", text).strip("*").strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:

@@ -1,7 +1,7 @@
-"""Requests a numbered list of short texts and parses the reply: the one shape of all planning requests.
+"""Requests a numbered list of short texts and parses the reply; all planning requests have this form.
 
-Teachers that support JSON schemas return the list as JSON, which has no room for "好的，以下是……" around it; others are
-asked for numbered lines, and any other line is dropped. What a teacher thinks aloud is never read as a list.
+Teachers that support JSON schemas return the list as JSON, which leaves no room for "好的，以下是……" around it. Others
+are asked for numbered lines, and all other lines are dropped. A thinking block is never parsed as a list.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ from luthier.generate.teacher import Teacher
 from luthier.generate.thinking_room import ask_with_room, thinks_fact
 from luthier.language import Language, say
 
-_MAX_EXISTING_SHOWN = 40  # texts that a prompt shows
-_REPEATS = 1  # of a request whose list gave nothing
-_MAX_UNUSABLE_LISTS = 4  # in a row, each requested anew
-SHOWN_CHARACTERS = 2000  # of a reply, in the rejects
+_MAX_EXISTING_SHOWN = 40  # earlier texts that a prompt lists
+_REPEATS = 1  # how often an unusable list is requested again
+_MAX_UNUSABLE_LISTS = 4  # consecutive unusable lists after which the run stops
+SHOWN_CHARACTERS = 2000  # characters of a reply that the rejects file shows
 _SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -46,9 +46,10 @@ _PROBE_SCHEMA: dict[str, Any] = {
 
 
 async def supports_json_schema(teacher: Teacher) -> bool:
-    """Whether the teacher answers in JSON when given a schema; probed once per journal.
+    """Whether the teacher follows a JSON schema. Probed once per journal.
 
-    A service may reject `response_format`, or accept and ignore it, so the probe's text does not ask for JSON.
+    Some services reject `response_format`, others accept and ignore it, so the prompt of the probe does not ask for
+    JSON.
     """
     fact = f"takes_schema {teacher.model}"
     recorded = teacher.journal.get_fact(fact)
@@ -70,25 +71,36 @@ async def supports_json_schema(teacher: Teacher) -> bool:
 
 
 def with_existing_texts(prompt: str, heading: str, existing: Sequence[str]) -> str:
-    """`prompt`, followed by `heading` and the newest of the `existing` texts, which are not to be repeated."""
+    """`prompt`, followed by `heading` and the newest of the `existing` texts, which the teacher must not repeat."""
     lines = [f"- {text}" for text in existing[-_MAX_EXISTING_SHOWN:]]
     return "\n".join([prompt, heading, *lines]) if lines else prompt
 
 
 @dataclass(frozen=True, slots=True)
 class ListReply:
-    """`texts` by number, from 1; numbers that are missing or unreadable in the reply are absent."""
+    """A parsed list.
+
+    Attributes:
+        texts: The texts by number, from 1; numbers that could not be parsed are absent.
+        teacher_said: The whole reply, for the rejects file.
+    """
 
     texts: dict[int, str]
     teacher_said: str = ""
 
     def ordered(self) -> list[str]:
-        """The distinct texts, by number."""
+        """The distinct texts in the order of their numbers."""
         return list(dict.fromkeys(self.texts[number] for number in sorted(self.texts)))
 
 
 class ListPrompter:
-    """`counts`: replies that were invalid JSON, truncated or unusable; `rejects`: lines of the rejects file."""
+    """Requests lists from a teacher.
+
+    Attributes:
+        structured: Whether lists are requested as JSON.
+        counts: Replies that were not in the schema, truncated or unusable.
+        rejects: Lines of the rejects file.
+    """
 
     def __init__(self, teacher: Teacher, structured: bool, temperature: float = 0.7) -> None:
         self.teacher, self.structured, self.counts = teacher, structured, Counter[str]()
@@ -107,10 +119,21 @@ class ListPrompter:
         last: bool = False,
         is_usable: Callable[[str], bool] = bool,
     ) -> ListReply:
-        """Up to `count` texts. A list without any usable text is requested anew, as numbered lines.
+        """Requests `count` texts and returns those that could be parsed.
 
-        A failed request stays failed in reruns, unless it is the `last` try and hardly anything depends on it.
-        Raises UnusableListsError after several unusable lists in a row.
+        A list without a usable text is requested once more, as numbered lines.
+
+        Args:
+            slot: Identifies the request in the journal.
+            tokens_per_text: The token limit per text.
+            last: Whether this is the last attempt. The failure of an earlier attempt is recorded, so that reruns skip
+                the request and the later prompts stay the same.
+            is_usable: Whether a text is usable.
+
+        Raises:
+            RequestFailedError: The request was given up.
+            UnusableListsError: Several lists in a row were unusable.
+            RunStoppedError: The run must stop.
         """
         max_tokens, reply = 64 + tokens_per_text * count, ListReply({})
         for attempt in range(1 + _REPEATS):
@@ -143,7 +166,7 @@ class ListPrompter:
         texts, form = parse_list(reply.words, count)
         self.counts["bad_json"] += bool(request.schema) and form != "schema"
         if is_truncated and texts and form == "lines" and not request.schema:
-            texts.pop(max(texts))  # its end is missing
+            texts.pop(max(texts))  # the last line was cut off
         stripped = {number: strip_quotes(text) for number, text in texts.items() if 1 <= number <= count}
         return ListReply({number: text for number, text in stripped.items() if text}, reply.teacher_said)
 
@@ -152,7 +175,7 @@ class ListPrompter:
         self.rejects.append({"stage": stage, "reason": reason, "slot": slot, **details, "teacher_said": said})
 
     def reject_lines(self) -> list[dict[str, Any]]:
-        """In an order that does not depend on the timing of the replies."""
+        """The lines of the rejects file, sorted by slot, so that the order does not depend on timing."""
         return sorted(self.rejects, key=lambda line: str(line["slot"]))
 
 

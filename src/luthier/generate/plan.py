@@ -1,8 +1,8 @@
 """Plans the questions of each topic before any is requested.
 
-A slot is one example to generate: topic × sub-topic × task × persona × level. Each axis cycles through its values in
-shuffled rounds, so all values are equally frequent. A slot depends on seed, topic and number only, so a larger plan
-starts with the smaller one, and a rerun finds its replies in the journal.
+A slot is an example to generate: topic × sub-topic × task × persona × level. Each axis cycles through its values in
+shuffled rounds, so all values are equally frequent. A slot depends only on seed, topic and number, so a larger plan
+begins with the slots of a smaller one, and a rerun finds its replies in the journal.
 """
 
 import random
@@ -15,7 +15,7 @@ from luthier.language import Language
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`tasks` and `personas` may be empty, for the defaults of the language."""
+    """What to generate; empty `tasks` or `personas` stand for the defaults of the language."""
 
     topics: tuple[str, ...]
     per_topic: int
@@ -46,12 +46,12 @@ class Slot:
 
 
 def detect_language(topics: Sequence[str]) -> Language:
-    """Chinese when any topic has a Chinese character, else English."""
+    """Chinese if any topic contains a Chinese character, else English."""
     return "zh" if any("\u4e00" <= character <= "\u9fff" for topic in topics for character in topic) else "en"
 
 
 def plan_slots(plan: Plan, sub_topics: Mapping[str, Sequence[str]]) -> dict[str, list[Slot]]:
-    """`plan.per_topic` slots of each topic; a topic without sub-topics stands for itself."""
+    """The slots of each topic; a topic without sub-topics is its own sub-topic."""
     return {topic: [_slot(plan, topic, sub_topics.get(topic) or (), n) for n in range(plan.per_topic)]
             for topic in plan.topics}  # fmt: skip
 
@@ -71,7 +71,7 @@ def _slot(plan: Plan, topic: str, sub_topics: Sequence[str], number: int) -> Slo
 
 
 def _pick(values: Sequence[str], number: int, seed: str) -> str:
-    """The value of a slot: each round of `len(values)` slots is a permutation of all values."""
+    """The value of slot `number` on one axis; each round of `len(values)` slots is a permutation of the values."""
     round_number, index = divmod(number, len(values))
     order = list(values)
     random.Random(f"{seed}/{round_number}").shuffle(order)  # noqa: S311 - a plan, no secret

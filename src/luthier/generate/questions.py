@@ -1,7 +1,7 @@
-"""Requests questions for slots, as their personas would ask them: several per request, with the earlier ones shown.
+"""Requests the questions of slots in the words of their personas, several per request, with earlier questions shown.
 
-The prompt asks for the question itself, by number, and not to "generate a question about …": a chat model acknowledges
-such a request first ("好的，这里有一个问题："), and the acknowledgement ends up in the data.
+The prompt asks for numbered lines that are the questions themselves, not to "generate a question about …", since a chat
+model acknowledges such a request first ("好的，这里有一个问题：") and the acknowledgement would end up in the data.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ TOKENS_PER_QUESTION = 120
 
 
 async def request_sub_topics(lists: ListPrompter, topic: str, count: int, language: Language) -> list[str]:
-    """At most `count` distinct ones, in the teacher's order."""
+    """At most `count` distinct sub-topics of a topic, in the teacher's order."""
     system = say(
         "You divide subjects into parts. You name each part in a few words.",
         "你负责把一个主题拆成若干部分，每个部分用几个字命名。",
@@ -33,9 +33,16 @@ async def request_sub_topics(lists: ListPrompter, topic: str, count: int, langua
 async def request_questions(
     lists: ListPrompter, batch: Sequence[Slot], existing: Sequence[str], language: Language, attempt: int, last: bool
 ) -> ListReply:
-    """The questions of slots of one topic, by the place of their slot in `batch`, from 1.
+    """The questions for slots of one topic, numbered from 1 in the order of `batch`.
 
-    `attempt` tells retries apart, `last` marks the last one.
+    Args:
+        existing: Questions that must not be repeated.
+        attempt: The number of the attempt, which makes retries different requests.
+        last: Whether this is the last attempt.
+
+    Raises:
+        RequestFailedError: The request was given up.
+        RunStoppedError: The run must stop.
     """
     system = say(
         "You write down what real users type into a chat window. Each line is the question itself, in the asker's own "

@@ -1,8 +1,8 @@
-"""The words of a reply without what the teacher thought aloud, and without a code fence around them.
+"""Separates the text of a reply from the teacher's thinking, and removes a code fence around it.
 
-Models that reason write it in several ways: a block in the text (`<think>…</think>`, `[THINK]…[/THINK]`, the channels
-of gpt-oss), whose opening mark a chat template may already have written into the prompt; a field beside `content`; or
-parts of their own inside `content`.
+Thinking arrives as a block in the text (`<think>…</think>`, `[THINK]…[/THINK]`, the channels of gpt-oss), whose opening
+mark may be missing because the chat template has put it into the prompt; as a field beside `content`; or as separate
+parts of `content`.
 """
 
 import re
@@ -29,14 +29,14 @@ _SENTENCE_END = tuple(".!?。！？…")
 
 
 def text_and_reasoning(message: Any) -> tuple[str, str | None]:
-    """(text, reasoning) of a chat completion's message; each may be spread over parts and fields."""
+    """Text and thinking of a chat completion's message, joined from its parts and fields; thinking may be None."""
     text, thoughts = _joined_parts(message.content)
     thoughts += [str(value) for name in _REASONING_FIELDS if (value := getattr(message, name, None))]
     return _sendable(text), _sendable("\n".join(thoughts)) or None
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """(reasoning, words). All is reasoning where a block at the start is never closed."""
+    """The thinking and the other text of a reply. If a block at the start is never closed, everything is thinking."""
     words, thoughts = text, []
     while start := _STARTS_THINKING.match(words):
         end = _ENDS_THINKING.search(words, start.end())
@@ -45,7 +45,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
         thoughts.append(words[start.end() : end.start()])
         words = words[end.end() :]
     opening = _MARK.search(words)
-    if opening and _ENDS_THINKING.match(words, opening.start()):  # the template wrote the opening mark
+    if opening and _ENDS_THINKING.match(words, opening.start()):  # a closing mark comes first: see the module docstring
         *_, end = _ENDS_THINKING.finditer(words)
         thoughts.append(words[: end.start()])
         words = words[end.end() :]
@@ -53,36 +53,36 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 
 def has_thinking_mark(text: str) -> bool:
-    """Whether a mark of a thinking block is anywhere in the text."""
+    """Whether the text contains an opening or closing mark of a thinking block."""
     return _MARK.search(text) is not None
 
 
 def unfenced(text: str) -> str:
-    """The content of a code fence around the whole text, whatever its language; else the text."""
+    """The content of a code fence of any language around the whole text; the text itself if there is none."""
     match = _FENCED.fullmatch(text) or _OPEN_FENCE.fullmatch(text)
     return match["body"].strip() if match else text
 
 
 def unfenced_prose(text: str) -> str:
-    """As `unfenced`, but code stays in its fence: it is the answer itself."""
+    """`unfenced` for prose only: code that is the answer itself stays in its fence."""
     match = _FENCED.fullmatch(text) or _OPEN_FENCE.fullmatch(text)
     if match is None:
         return text
     inner = _FENCE_LINE.search(match["body"]) if "fence" in match.groupdict() else None
     if inner and inner["fence"] == match["fence"] and not inner["tag"]:
-        return text  # the first fence ends there, and another follows
+        return text  # the text is two fenced blocks
     body, tag = match["body"].strip(), match["tag"].lower()
     is_prose = tag in _PROSE_TAGS or (not tag and body.endswith(_SENTENCE_END))
     return body if is_prose else text
 
 
 def shortened(text: str, characters: int) -> str:
-    """The beginning of a text, with an ellipsis where it was cut."""
+    """The first `characters` characters of a text, with an ellipsis if it is longer."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
 def _joined_parts(content: Any) -> tuple[str, list[str]]:
-    """(text, reasoning) of content that is a text, a part or a list of parts."""
+    """The text and the pieces of thinking in `content`, which is a text, a part, or a list of parts."""
     if isinstance(content, str):
         return content, []
     if isinstance(content, list):
@@ -101,5 +101,5 @@ def _joined_parts(content: Any) -> tuple[str, list[str]]:
 
 
 def _sendable(text: str) -> str:
-    """Lone surrogates cannot be sent in a later request."""
+    """`text` without lone surrogates, which later requests could not send."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The report of a run as one JSON document: examples, rejections, diversity, tokens and cost. Numbers only."""
+"""The report of a run as a JSON document of numbers: examples, rejections, diversity, tokens and cost."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from luthier.generate.topics import TopicRun
 
 
 def topic_report(run: TopicRun) -> dict[str, Any]:
-    """The part on questions and answers."""
+    """The report's part about questions and answers."""
     examples = list(run.examples_by_slot.values())
     questions, answers = [example.question for example in examples], [example.answer for example in examples]
     answer_preambles = sum(strip_preamble(example.answer, example.question) is not None for example in examples)
@@ -34,7 +34,7 @@ def topic_report(run: TopicRun) -> dict[str, Any]:
 
 
 def diversity(texts: Sequence[str]) -> dict[str, float | None]:
-    """Metrics for comparing sets of similar size; None where there are too few texts."""
+    """Diversity metrics by name, comparable between sets of similar size; None where there are too few texts."""
     metrics = {
         "distinct_2": distinct_2(texts),
         "nearest_likeness": mean_nearest_similarity(texts),
@@ -51,7 +51,7 @@ def length_range(lengths: Sequence[int]) -> dict[str, int] | None:
 
 
 def usage_report(teachers: Sequence[Teacher], journal: Journal) -> dict[str, Any]:
-    """Requests and tokens of this run, and the cost of all runs on this journal."""
+    """The requests and tokens of this run, and the cost of all runs with this journal."""
     counts: Counter[str] = Counter()
     for teacher in teachers:
         counts.update(teacher.counts)
@@ -83,5 +83,5 @@ def usage_report(teachers: Sequence[Teacher], journal: Journal) -> dict[str, Any
 
 
 def by_kind(teacher: Teacher) -> Mapping[str, dict[str, int]]:
-    """Requests and tokens by purpose, replies from the journal included."""
+    """Requests and tokens by kind, including replies from the journal."""
     return {kind: dict(vars(usage)) for kind, usage in sorted(teacher.usage.items())}

@@ -1,4 +1,4 @@
-"""Classification of the `openai` client's errors: transient or permanent, billed or not; and the retry delays."""
+"""Classifies the `openai` client's errors as transient or permanent, billed or not, and computes retry delays."""
 
 import email.utils
 import time
@@ -8,14 +8,14 @@ import openai
 MAX_ATTEMPTS = 6
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
-MAX_RETRY_AFTER_S = 600.0  # with a longer delay the service is not going to serve this run
+MAX_RETRY_AFTER_S = 600.0  # the longest delay requested by a service that is honoured
 _TRANSIENT_STATUSES = (408, 409, 429)
-# By name: they are of httpx or httpx2, depending on the version of `openai`.
+# Compared by name, since `openai` raises those of httpx or of httpx2, depending on its version.
 _NOT_CONNECTED = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 
 
 def is_permanent(error: openai.APIError) -> bool:
-    """Whether the same request would fail again: a bad request or key, an unknown model, an exhausted quota."""
+    """Whether a retry would fail too: a bad request or key, an unknown model, or an exhausted quota."""
     if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
         return True
     if not isinstance(error, openai.APIStatusError):
@@ -24,7 +24,10 @@ def is_permanent(error: openai.APIError) -> bool:
 
 
 def retry_delay_s(error: openai.APIError, attempt: int, jitter: float) -> float:
-    """Seconds before the next attempt: as the service says, else exponential backoff with jitter (`jitter`: 0 to 1)."""
+    """Seconds before the next attempt: what the service requests, else exponential backoff.
+
+    `jitter` is a random number from 0 to 1.
+    """
     retry_after = _retry_after_s(error)
     if retry_after is not None:
         return min(retry_after, MAX_RETRY_AFTER_S) + 0.1 * jitter
@@ -32,7 +35,7 @@ def retry_delay_s(error: openai.APIError, attempt: int, jitter: float) -> float:
 
 
 def _retry_after_s(error: openai.APIError) -> float | None:
-    """`retry-after-ms`, or `retry-after` in seconds or as a date (RFC 9110, section 10.2.3)."""
+    """The delay in `retry-after-ms`, or in `retry-after` as seconds or a date (RFC 9110, section 10.2.3), or None."""
     if not isinstance(error, openai.APIStatusError):
         return None
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
@@ -46,15 +49,17 @@ def _retry_after_s(error: openai.APIError) -> float | None:
 
 
 def may_be_billed(error: BaseException) -> bool:
-    """False for an error status and for a request without a connection. After a timeout, a lost connection or a
-    cancelled wait it is unknown, hence True.
+    """Whether the service may charge for a failed request.
+
+    It does not for an error status, or if no connection was made. After a timeout, a lost connection or a cancellation
+    this is unknown, so the answer is True.
     """
     not_sent = type(error.__cause__).__name__ in _NOT_CONNECTED
     return not (isinstance(error, openai.APIStatusError) or not_sent)
 
 
 def error_message(error: openai.APIError) -> str:
-    """The service's own message where there is one."""
+    """The status and the service's own message; the client's message if the service sent none."""
     body = error.body if isinstance(error.body, dict) else {}
     text = str(body.get("message") or error.message)
     status = f"{error.status_code}: " if isinstance(error, openai.APIStatusError) else ""

@@ -1,4 +1,4 @@
-"""A run from start to finish: teacher and judge with one journal, one budget and one set of rate limits."""
+"""A run from start to finish: teacher and judge share a journal, a budget and rate limits."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +19,18 @@ from luthier.generate.topics import TopicRun, TopicSpec
 from luthier.language import say
 
 Notify = Callable[[str], None]
-Progress = Callable[[int, int, float], None]  # examples, replies, dollars so far
+Progress = Callable[[int, int, float], None]  # called with the examples, replies and US dollars so far
 
 
 @dataclass(frozen=True)
 class TeacherOptions:
-    """The models to ask, and the limits. `prices` by model, None where unknown. `max_requests` ends a probing run."""
+    """The models of a run, and its limits.
+
+    Attributes:
+        prices: Price by model; None where it is unknown.
+        cost_cap: In US dollars, over all runs with the journal; None for no cap.
+        max_requests: The number of requests after which a probe stops; None for other runs.
+    """
 
     teacher: str
     judge: str | None = None
@@ -43,7 +49,7 @@ class TeacherOptions:
 
 @dataclass
 class GenerationResult:
-    """`stopped`: why the run ended early, as a sentence; None when it ran to completion."""
+    """The result of a run; `stopped` is the error that ended it early, None if it ran to completion."""
 
     examples: list[dict[str, Any]]
     rejects: list[dict[str, Any]]
@@ -52,12 +58,12 @@ class GenerationResult:
 
 
 class RunContext:
-    """Teacher and judge of one run, with what they share."""
+    """The teacher and the judge of a run, with the journal and the budget that they share."""
 
     def __init__(
         self, client: openai.AsyncOpenAI, options: TeacherOptions, journal: Journal, progress: Progress
     ) -> None:
-        """Raises OptionsError for a cost cap with a model of unknown price, also one that an earlier run used."""
+        """Raises OptionsError for a cost cap if the price of a model is unknown, in this run or in an earlier one."""
         self.journal, self.budget = journal, _budget(options, journal)
         self._progress, self._examples, self._replies = progress, 0, 0
         limits = RateLimits(options.concurrency, options.requests_per_minute, options.tokens_per_minute)
@@ -81,7 +87,7 @@ class RunContext:
         self._progress(self._examples, self._replies, self.budget.spent)
 
     def on_examples(self, count: int) -> None:
-        """Reports the number of examples so far."""
+        """Reports progress with a new number of examples."""
         self._examples = count
         self._progress(count, self._replies, self.budget.spent)
 
@@ -91,7 +97,7 @@ class RunContext:
 
 
 def _budget(options: TeacherOptions, journal: Journal) -> Budget:
-    """With the cost of the journal's earlier runs. Raises OptionsError."""
+    """The run's budget, which includes the cost of the journal's earlier runs. Raises OptionsError."""
     prices = {model: options.prices.get(model) for model in options.models}
     unknown = [model for model in options.models if prices[model] is None]
     if options.cost_cap is not None and unknown:
@@ -129,7 +135,12 @@ async def generate_from_topics(
     progress: Progress,
     notify: Notify,
 ) -> GenerationResult:
-    """Generates examples on topics. Raises OptionsError, and RequestFailedError when the first request fails."""
+    """Generates examples on topics.
+
+    Raises:
+        OptionsError: The cost cap cannot be enforced, since a price is unknown.
+        RequestFailedError: The first request failed.
+    """
     context = RunContext(client, options, journal, progress)
     run = None
     try:
@@ -162,7 +173,7 @@ def _measured_estimate(context: RunContext, options: TeacherOptions, spec: Topic
 
 
 async def supports_structured_output(teacher: Teacher, notify: Notify) -> bool:
-    """Whether the model supports JSON schemas; `notify` is told when it does not."""
+    """Whether the model supports JSON schemas; calls `notify` with a notice if it does not."""
     supported = await supports_json_schema(teacher)
     if not supported:
         notify(

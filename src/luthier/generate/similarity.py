@@ -1,6 +1,6 @@
-"""Similarity of texts by character n-grams; works for languages without spaces between words.
+"""The similarity of texts by character n-grams, which also works for languages without spaces between words.
 
-Exact set operations: for the hundreds of questions of one run, not for files of millions.
+The set operations are exact, which suits the hundreds of questions of a run but not files of millions.
 """
 
 import gzip
@@ -16,14 +16,14 @@ _MAX_SAMPLE = 400
 
 
 class NearDuplicateFilter:
-    """Texts so far, without near duplicates."""
+    """Collects texts and rejects near duplicates of those it has."""
 
     def __init__(self) -> None:
         self._sizes: list[int] = []
-        self._texts_by_trigram: dict[str, list[int]] = defaultdict(list)  # indices of texts
+        self._texts_by_trigram: dict[str, list[int]] = defaultdict(list)  # trigram → indices of texts that have it
 
     def add(self, text: str) -> bool:
-        """Adds a text and returns True, unless it is a near duplicate or has no letters and digits."""
+        """Adds a text and returns True; returns False for a near duplicate, or a text without letters and digits."""
         text_trigrams = trigrams(text)
         shared = Counter(index for trigram in text_trigrams for index in self._texts_by_trigram.get(trigram, ()))
         unions = {index: len(text_trigrams) + self._sizes[index] - common for index, common in shared.items()}
@@ -38,7 +38,7 @@ class NearDuplicateFilter:
 
 
 def distinct_2(texts: Sequence[str]) -> float | None:
-    """Distinct bigrams by all bigrams: of characters in Chinese texts, else of words."""
+    """The share of distinct bigrams among all bigrams, of characters in Chinese texts, else of words."""
     pairs = [pair for text in texts for pair in _pairs(text)]
     return len(set(pairs)) / len(pairs) if pairs else None
 
@@ -50,8 +50,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def mean_nearest_similarity(texts: Sequence[str], seed: int = 0) -> float | None:
-    """The mean similarity of a text to its nearest neighbour: 0, all differ; 1, each has a copy. Over at most 400
-    texts.
+    """The mean similarity of a text to its nearest neighbour: 0 if all differ, 1 if each has a copy.
+
+    At most 400 texts are compared; of more, a sample drawn with `seed`.
     """
     sample = list(texts)
     if len(texts) > _MAX_SAMPLE:
@@ -68,6 +69,6 @@ def mean_nearest_similarity(texts: Sequence[str], seed: int = 0) -> float | None
 
 
 def gzip_ratio(texts: Sequence[str]) -> float | None:
-    """Compressed by raw bytes: the smaller, the more repetition. Larger sets compress better."""
+    """Compressed size divided by size: the smaller, the more repetition. Larger sets compress better."""
     raw = "\n".join(texts).encode()
     return len(gzip.compress(raw, mtime=0)) / len(raw) if raw else None

@@ -1,6 +1,6 @@
 """Requests to one model behind an `openai.AsyncOpenAI` client: journal, budget, rate limits, retries, circuit breaker.
 
-Retries are done here and not by the client, because each attempt is reserved, recorded and settled on its own.
+The client's own retries are switched off, since each attempt must be reserved, recorded and settled.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from luthier.generate.reply_text import shortened, text_and_reasoning
 from luthier.generate.retries import MAX_ATTEMPTS, error_message, is_permanent, may_be_billed, retry_delay_s
 from luthier.language import say
 
-_GIVEN_UP = "given up "  # followed by the key of a request: a fact of the journal
+_GIVEN_UP = "given up "  # this and the key of a request are the name of a fact in the journal
 _UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
-_TOKENS_PER_MESSAGE = 16  # around a message in any chat template; a generous bound
+_TOKENS_PER_MESSAGE = 16  # a generous bound for what a chat template adds around a message
 
 
 @dataclass
 class Usage:
-    """Totals of the requests of one kind."""
+    """The number of requests of one kind, and their tokens."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -47,7 +47,7 @@ class Usage:
 
 
 class Teacher:
-    """`ask` replies from the journal where it can. After a RunStoppedError no further request is sent."""
+    """Sends requests to one model, or answers them from the journal. Once the run has stopped, nothing is sent."""
 
     def __init__(
         self,
@@ -61,24 +61,34 @@ class Teacher:
         max_requests: int | None = None,
         on_reply: Callable[[], None] = lambda: None,
     ) -> None:
-        """The run stops after `max_consecutive_failures`, and before the request that would be one more than
-        `max_requests` outside the journal; `on_reply` is called for each reply.
+        """Sets up the requests.
+
+        Args:
+            max_consecutive_failures: The run stops after so many.
+            max_requests: The run stops before it would send more; replies from the journal do not count. None for no
+                limit.
+            on_reply: Called after each reply.
         """
         self.model, self.journal, self.budget = model, journal, budget
         self._client, self._limits, self._on_reply = client.with_options(max_retries=0), limits, on_reply
         self._breaker, self._max_requests = CircuitBreaker(max_consecutive_failures), max_requests
-        self._given_up: dict[str, str] = {}  # error by request key, recorded once a later request succeeds
-        self._parameter_names: dict[str, str | None] = {}  # the model's other names of parameters; None: unsupported
-        self.counts: Counter[str] = Counter()  # requests by outcome, and tokens, of this run alone
-        self.usage: dict[str, Usage] = defaultdict(Usage)  # by the first part of the slot, journal included
+        self._given_up: dict[str, str] = {}  # request key → error; recorded once a later request succeeds
+        self._parameter_names: dict[str, str | None] = {}  # parameter → the model's name for it, None if unsupported
+        self.counts: Counter[str] = Counter()  # requests by outcome, and tokens, without replies from the journal
+        self.usage: dict[str, Usage] = defaultdict(Usage)  # by the first part of the slot, including the journal
 
     @property
     def stopped(self) -> RunStoppedError | None:
-        """Why no more requests are sent; None while they are."""
+        """The error that stopped the run; None while it continues."""
         return self._breaker.stopped
 
     async def ask(self, request: TeacherRequest) -> TeacherReply:
-        """Raises RequestFailedError when this request is given up, RunStoppedError when the run should end."""
+        """The reply to a request, from the journal if it is there.
+
+        Raises:
+            RequestFailedError: This request was given up.
+            RunStoppedError: The run must stop.
+        """
         key = request.key(self.model)
         try:
             recorded = self.journal.find_reply(key)
@@ -111,12 +121,14 @@ class Teacher:
         raise RequestFailedError(say("the model rejects the request's parameters", "模型不接受请求的参数"))
 
     def stop(self, error: RunStoppedError) -> RunStoppedError:
-        """Ends the run: no further request is sent. Returns the error, to raise."""
+        """Stops the run, so that no further request is sent. Returns `error` for the caller to raise."""
         return self._breaker.stop(error)
 
     def mark_given_up(self, request: TeacherRequest, error: RequestFailedError) -> None:
-        """Keeps a request given up in reruns, once a later request is answered: later prompts depend on its absence,
-        and with it a rerun would pay for all of them again.
+        """Makes reruns skip this request too, once a later request has been answered.
+
+        Later prompts were built without its reply. A rerun that got one would change these prompts and pay for all of
+        them again.
         """
         self._given_up[request.key(self.model)] = str(error)
 
@@ -126,7 +138,7 @@ class Teacher:
         return reply
 
     async def _attempt(self, request: TeacherRequest) -> TeacherReply:
-        """One request over the wire: reserved, recorded, sent, settled."""
+        """Sends a request once: reserves its cost, records it, sends it, and settles the cost."""
         prompt_tokens = max_prompt_tokens(request)
         max_cost = self.budget.cost(self.model, prompt_tokens, request.max_tokens)
         async with self._limits.permit(prompt_tokens + request.max_tokens):
@@ -168,7 +180,10 @@ class Teacher:
         return {"model": self.model, "messages": list(request.messages), **parameters}
 
     def _adapt_parameters(self, error: openai.BadRequestError) -> bool:
-        """Newer models call `max_tokens` `max_completion_tokens`, and some take no temperature. True: try again."""
+        """Adapts the parameters after an error: newer models take `max_completion_tokens`, some no temperature.
+
+        Returns whether a parameter has changed, so that the request should be sent again.
+        """
         name = error.param
         if name not in ("max_tokens", "temperature") or error.code not in _UNSUPPORTED:
             return False
@@ -176,7 +191,7 @@ class Teacher:
         return True
 
     def _give_up(self, error: openai.APIError, request: TeacherRequest) -> RequestFailedError | RunStoppedError:
-        """The error to raise: a permanent one stops the run, unless it is about this request alone."""
+        """The error to raise. A permanent error stops the run, unless it concerns this request alone."""
         self.counts["given_up"] += 1
         text = error_message(error)
         rejected = isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError)
@@ -191,7 +206,7 @@ class Teacher:
         return RequestFailedError(text)
 
     async def _back_off(self, error: openai.APIError, attempt: int) -> None:
-        """A rate limit delays every request; any other failure only this one, and it counts for the breaker."""
+        """Waits before a retry. A rate limit delays all requests; other failures delay this one and are counted."""
         delay_s = retry_delay_s(error, attempt, random.random())  # noqa: S311 - jitter, not a secret
         self.counts["retries"] += 1
         if isinstance(error, openai.RateLimitError):
@@ -203,13 +218,17 @@ class Teacher:
 
 
 def max_prompt_tokens(request: TeacherRequest) -> int:
-    """An upper bound for any tokenizer, which needs at most one token per byte."""
+    """An upper bound for the prompt's tokens: no tokenizer needs more than one token per byte."""
     text = sum(len(message["content"].encode()) + _TOKENS_PER_MESSAGE for message in request.messages)
     return text + (len(str(request.schema).encode()) if request.schema else 0)
 
 
 def _parse_reply(completion: Any, max_prompt: int) -> TeacherReply:
-    """A service that sends no usage is counted at the upper bounds."""
+    """The reply in a chat completion. Without `usage`, its tokens count at the upper bounds.
+
+    Raises:
+        RequestFailedError: The response is not a chat completion.
+    """
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
         shown = shortened(str(completion), 200)

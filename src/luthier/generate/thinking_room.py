@@ -1,4 +1,4 @@
-"""Room in a reply for a teacher that thinks aloud: its thinking counts towards `max_tokens` like its answer."""
+"""A higher token limit for teachers that think in their replies: thinking counts towards `max_tokens`."""
 
 from dataclasses import replace
 
@@ -10,15 +10,15 @@ THINKING_TOKENS = 2048
 
 
 def thinks_fact(model: str) -> str:
-    """The journal's fact that the model thought aloud when it was probed."""
+    """The name of the journal's fact that the model thinks in its replies, as the probe found out."""
     return f"thinks_aloud {model}"
 
 
 async def ask_with_room(teacher: Teacher, request: TeacherRequest) -> TeacherReply:
-    """As `Teacher.ask`, with more tokens for a teacher that was seen thinking.
+    """`Teacher.ask` with a higher token limit for a teacher that is known to think.
 
-    A reply that ended while the teacher was still thinking is requested once more with room for it; a service that
-    rejects so large a reply is left at that.
+    A reply that reached its limit while the teacher was still thinking is requested once more with the higher limit. If
+    the service rejects that limit, the original one applies.
     """
     roomy = replace(request, max_tokens=request.max_tokens + THINKING_TOKENS)
     if teacher.journal.get_fact(thinks_fact(teacher.model)):

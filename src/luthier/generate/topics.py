@@ -1,9 +1,9 @@
-"""Generates examples from topics: rounds of questions and answers until every slot holds an example or the rounds end.
+"""Generates examples from topics, in rounds of questions and answers, until every slot is filled or the rounds end.
 
-Within a round, topics run concurrently. Within a topic, a batch of questions waits for the one before, which its prompt
-shows, and each answer is requested as soon as its question exists. A round depends on replies and never on their
-timing, so a rerun makes the same requests and finds the replies in the journal; requests given up before the last
-round stay given up.
+Within a round, topics run concurrently. Within a topic, a batch of questions waits for the previous one, which its
+prompt shows, and each answer is requested as soon as its question exists. A round depends on the replies but not on
+their timing, so a rerun makes the same requests and finds their replies in the journal. Requests that were given up
+before the last round stay given up in reruns.
 """
 
 import asyncio
@@ -28,7 +28,16 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """How to generate the examples of a plan. `system`: the serving prompt, part of each example."""
+    """How to generate the examples of a plan.
+
+    Attributes:
+        system: The system prompt of serving, part of each example; None for none.
+        style: An instruction for the teacher, not part of the examples; None for none.
+        sub_topics: Sub-topics per topic; 0 for none.
+        batch: Questions per request.
+        max_tokens: The token limit of an answer.
+        lowest_score: Answers with a lower score in any criterion are rejected.
+    """
 
     plan: Plan
     system: str | None = None
@@ -48,7 +57,7 @@ class QuestionAnswer:
 
 @dataclass
 class TopicRun:
-    """`examples_by_slot` and `counters` are consistent at any time, also after the run was stopped."""
+    """One run. `examples_by_slot` and `counters` are consistent at any time, even after the run was stopped."""
 
     spec: TopicSpec
     teacher: Teacher
@@ -62,7 +71,7 @@ class TopicRun:
     _global_filter: NearDuplicateFilter = field(default_factory=NearDuplicateFilter)
 
     async def run(self) -> None:
-        """Returns when every slot has an example, the rounds are over or the teacher has stopped."""
+        """Generates examples until every slot has one, the rounds are over, or the teacher has stopped."""
         plan = plan_slots(self.spec.plan, await self._sub_topics())
         for round_number in range(ROUNDS):
             pending = {
@@ -76,7 +85,7 @@ class TopicRun:
             self._drop_duplicates([slot for slots in pending.values() for slot in slots], round_number)
 
     def examples(self) -> list[dict[str, Any]]:
-        """In the order of the plan."""
+        """The lines of the training file, in the order of the plan."""
         order = {topic: index for index, topic in enumerate(self.spec.plan.topics)}
         slots = sorted(self.examples_by_slot, key=lambda slot: (order[slot.topic], slot.number))
         return [_to_line(self.spec.system, self.examples_by_slot[slot]) for slot in slots]
@@ -90,7 +99,7 @@ class TopicRun:
             try:
                 return await request_sub_topics(self.lists, topic, count, plan.language)
             except (RequestFailedError, RunStoppedError):
-                return []  # the topic then stands for itself
+                return []  # the topic is then its own sub-topic
 
         async with asyncio.TaskGroup() as group:
             tasks = {topic: group.create_task(request(topic)) for topic in plan.topics}
@@ -106,7 +115,7 @@ class TopicRun:
                     group.create_task(self._answer(slot, question, round_number))
 
     async def _accepted_questions(self, batch: Sequence[Slot], round_number: int) -> list[tuple[Slot, str]]:
-        """The questions of a batch that pass the filters; later prompts of the topic show them."""
+        """Requests the questions of a batch and returns those that pass the filters; later prompts show them."""
         topic, language = batch[0].topic, self.spec.plan.language
         existing = self._questions.setdefault(topic, [])
         is_last = round_number == ROUNDS - 1
@@ -131,7 +140,7 @@ class TopicRun:
         return accepted
 
     def _screen_question(self, slot: Slot, question: str, round_number: int) -> str | None:
-        """The repaired question; None after rejecting it."""
+        """The repaired question; None if it was rejected."""
         screened = screen_question(question, self.spec.plan.language)
         self.counters.count(self.counters.questions, screened)
         duplicates = self._filters.setdefault(slot.topic, NearDuplicateFilter())
@@ -142,9 +151,9 @@ class TopicRun:
         return screened.text
 
     async def _answer(self, slot: Slot, question: str, round_number: int) -> None:
-        """Requested as in serving; if that answer is rejected, once more with a style instruction.
+        """Fills a slot with the answer to its question, requested with the prompt of serving.
 
-        An answer without words is first requested anew as it was.
+        A rejected answer is requested again with a style instruction; an empty one is first requested again unchanged.
         """
         retry_style = direct_style(self.spec.plan.language, self.spec.max_tokens)
         attempts = [(f"{slot.id}/{round_number}/0", self.spec.style), (f"{slot.id}/{round_number}/1", retry_style)]
@@ -174,7 +183,7 @@ class TopicRun:
             self.counters.retries += bool(attempts)
 
     async def _screened_answer(self, slot_name: str, question: str, style: str | None) -> tuple[ScreenedText, str]:
-        """(the screened text, all that the teacher said)."""
+        """The screened answer, and the whole reply for the rejects file."""
         spec = self.spec
         reply = await request_answer(
             self.teacher,
@@ -190,7 +199,7 @@ class TopicRun:
         return screened, reply.teacher_said
 
     async def _judge(self, slot_name: str, question: str, answer: str) -> tuple[str | None, dict[str, Any]]:
-        """The reason of rejection with the judge's scores; (None, {}) for an accepted answer or without a judge."""
+        """Why the judge rejects the answer, with its scores; (None, {}) if it accepts it, or without a judge."""
         if self.judge is None:
             return None, {}
         scores = await self.judge.score(slot_name, question, answer)
@@ -203,7 +212,7 @@ class TopicRun:
         return "judge", {"scores": scores.scores, "judge_said": scores.reason}
 
     def _drop_duplicates(self, slots_of_round: Sequence[Slot], round_number: int) -> None:
-        """Across topics, in the order of the plan: the first of near duplicates stays."""
+        """Rejects near duplicates across topics; the first in the order of the plan stays."""
         for slot in slots_of_round:
             example = self.examples_by_slot.get(slot)
             if example and not self._global_filter.add(example.question):

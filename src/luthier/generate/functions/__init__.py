@@ -1,5 +1,5 @@
-"""Generates tool-call examples from function definitions: invocations in all their variety, phrased as users would ask
-for them, verified.
+"""Generates examples of tool calls from function definitions: varied invocations, phrased as user messages and
+verified.
 
     definitions ─▶ values ─▶ invocations ─▶ phrasings (teacher or templates) ─▶ verified examples
 """

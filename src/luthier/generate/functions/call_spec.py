@@ -1,4 +1,4 @@
-"""What to generate from function definitions: the specification, the mix of kinds, and the requests that it takes."""
+"""What to generate from function definitions: the specification, the mix of example kinds, and the requests needed."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,8 +14,15 @@ from luthier.language import Language
 
 @dataclass(frozen=True)
 class CallSpec:
-    """`each`: phrasings per invocation. Without `with_definitions` the lines have no definitions, so the model must
-    memorize them.
+    """How to generate examples of tool calls.
+
+    Attributes:
+        count: The number of examples.
+        form: Whether calls are written as tools or as legacy functions.
+        with_definitions: Whether examples contain the definitions; without them the model memorizes the functions.
+        system: The system prompt of serving; None for none.
+        user_content: The user's own values, phrasings and small talk.
+        each: Phrasings per invocation.
     """
 
     definitions: tuple[FunctionDefinition, ...]
@@ -29,7 +36,7 @@ class CallSpec:
     each: int = 2
 
     def __post_init__(self) -> None:
-        """Raises OptionsError for a phrasing of the user that cannot be filled in."""
+        """Raises OptionsError for one of the user's phrasings that no arguments fit."""
         for definition in self.definitions:
             for template in self.user_content.phrasings.get(definition.name, []):
                 check_phrasing(template, definition)
@@ -46,7 +53,7 @@ def kind_counts(spec: CallSpec) -> dict[Kind, int]:
 
 
 def expected_requests(spec: CallSpec) -> dict[str, int]:
-    """Requests by kind when no phrasing is rejected."""
+    """How many requests of each kind a teacher gets if no phrasing is rejected."""
     counts = kind_counts(spec)
     open_parameters = [
         name

@@ -1,9 +1,9 @@
-"""Generates a complete set of call examples: single calls, no call, missing arguments, several calls.
+"""Generates a set of tool-call examples of four kinds: single calls, no call, missing arguments, several calls.
 
-Of a hundred examples about 70 are single calls, 12 need no call, 10 lack a required value (the answer asks for it) and
-8 ask for two things at once; the legacy form holds one call per answer and has none of the last. Where one kind runs
-out of messages, single calls fill the gap. Every call is validated against its schema, every message against the values
-of its call.
+Of a hundred examples, about 70 are single calls, 12 need no call, 10 lack a required value, which the answer asks for,
+and 8 request two calls; the legacy form allows one call per answer, so it has none of the last kind. Where a kind runs
+out of messages, single calls fill the gap. Every call is validated against its schema, and every message must contain
+the values of its call.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ ROUNDS = 4
 
 @dataclass
 class CallRun:
-    """`drafts` and `rejects` are consistent at any time, also after the run was stopped."""
+    """One run of the generator. `drafts` and `rejects` are consistent at any time, even after the run was stopped."""
 
     spec: CallSpec
     paraphraser: Paraphraser
@@ -50,11 +50,11 @@ class CallRun:
         self._partial_names = {name: draw for name, draw in partial_names.items() if draw}
 
     async def run(self) -> None:
-        """Raises OptionsError for a text parameter without values."""
+        """Generates the drafts. Raises OptionsError if no values are known for a text parameter."""
         spec, counts = self.spec, kind_counts(self.spec)
         try:
             streams = await self._streams()
-            # A request whose function is not among the definitions needs no call.
+            # Some calls become examples without a call, by removing their function from the definitions.
             without_function = counts["no_call"] // 3 if spec.with_definitions and len(spec.definitions) > 1 else 0
             calls = await self._fill("call", counts["call"] + 2 * counts["several"] + without_function, streams)
             self._distribute(calls, counts["call"], counts["several"])
@@ -67,13 +67,13 @@ class CallRun:
         self.on_progress(len(self.drafts))
 
     def lines(self) -> list[dict[str, Any]]:
-        """In shuffled order, so that the first lines of the file are representative."""
+        """The examples as lines of the file, shuffled so that its first lines are representative."""
         definitions = self.spec.definitions if self.spec.with_definitions else None
         order = random.Random(self.spec.seed).sample(self.drafts, len(self.drafts))  # noqa: S311
         return [to_line(draft, self.spec.form, self.spec.system, definitions) for draft in order]
 
     async def _streams(self) -> list[Iterator[Invocation]]:
-        """The invocations of each definition, cycling."""
+        """For each definition, its invocations in an endless cycle."""
         streams: list[Iterator[Invocation]] = []
         for definition in self.spec.definitions:
             names = [name for name, schema in definition.properties.items() if not is_closed(schema)]
@@ -87,18 +87,21 @@ class CallRun:
             try:
                 suggestions = await self.paraphraser.values(definition, name)
             except RequestFailedError:
-                suggestions = []  # then a common pool, or an error that names the parameter
+                suggestions = []  # value_pool then takes a common pool, or raises an error that names the parameter
         pools = {definition.name: {name: suggestions}}
         return value_pool(definition, name, self.spec.user_content, pools, self.spec.seed, self.spec.language)
 
     async def _fill(
         self, kind: Kind, count: int, streams: Sequence[Iterator[Invocation]], name: str = ""
     ) -> list[DraftExample]:
-        """`count` drafts of single calls, complete or with missing arguments, evenly from all definitions."""
+        """Up to `count` drafts with a single call, taken evenly from all definitions.
+
+        `kind` is "call" for complete calls and "missing" for calls without a required argument.
+        """
         drafts: list[DraftExample] = []
         pairs = zip(streams, self.spec.definitions, strict=True)
         next_stream = cycle([stream for stream, definition in pairs if kind == "call" or definition.required])
-        each = 1 if kind == "missing" else self.spec.each  # the missing value varies before the wording
+        each = 1 if kind == "missing" else self.spec.each  # vary the missing value rather than the wording
         for round_number in range(ROUNDS):
             batch = -(-(count - len(drafts)) // each)
             if batch <= 0:
@@ -112,7 +115,7 @@ class CallRun:
         return drafts[:count]
 
     async def _phrasings(self, slot: str, calls: Sequence[Invocation], each: int) -> list[list[str]]:
-        """The phrasings of each call; empty for those of a failed batch."""
+        """The phrasings of each call; the calls of a failed batch have none."""
 
         async def ask(start: int) -> list[list[str]]:
             batch = calls[start : start + BATCH]
@@ -128,7 +131,10 @@ class CallRun:
         return [texts for batch in batches for texts in batch]
 
     def _draft(self, kind: Kind, text: str, call: Invocation, phrased_call: Invocation) -> DraftExample | None:
-        """A draft that passed every check; None after rejecting it."""
+        """The draft of a message for `phrased_call`; None if the message was rejected.
+
+        `phrased_call` is `call`, or for the kind "missing", `call` without some required arguments.
+        """
         reason = rejection_reason(text, [call]) if kind == "call" else None
         if kind == "missing" and missing_values(text, phrased_call.arguments):
             reason = "value_missing"
@@ -144,13 +150,17 @@ class CallRun:
         return DraftExample("missing", text, answer=question)
 
     def _without_required(self, call: Invocation) -> Invocation:
-        """The call without something required: as in a phrasing of the user, else without one or two at random."""
+        """The call without some required arguments.
+
+        The user's own phrasings determine which, where some leave out required arguments; else one or two are removed
+        at random.
+        """
         definition = call.definition
         partial_names = self._partial_names.get(definition.name)
         if partial_names:
             kept_names = partial_names.next()
         else:
-            # A boolean is part of the request itself ("lock", "unlock"), so it is never missing.
+            # A boolean or an enum is part of the request itself ("lock", "unlock"), so it stays where others can go.
             open_names = [name for name in definition.required if not is_closed(definition.properties[name])]
             removable = open_names or list(definition.required)
             removed = set(self._rng.sample(removable, min(len(removable), self._rng.choice((1, 1, 2)))))
@@ -158,18 +168,22 @@ class CallRun:
         return Invocation(definition, {name: value for name, value in call.arguments.items() if name in kept_names})
 
     def _user_partial_names(self, definition: FunctionDefinition) -> ShuffledDraw | None:
-        """The names in phrasings of the user that leave out something required."""
+        """The parameter names in each of the user's phrasings that leave out required arguments; None without any."""
         phrasings = self.spec.user_content.phrasings.get(definition.name, [])
         names_by_phrasing = list(map(template_fields, phrasings))
         partial_names = [names for names in names_by_phrasing if names < set(definition.required)]
         return ShuffledDraw(partial_names, self._rng) if partial_names else None
 
     def _distribute(self, calls: list[DraftExample], single: int, several: int) -> None:
-        """Distributes calls: single calls first, then pairs that become one message; the rest lose their function."""
+        """Adds drafts made of `calls`.
+
+        The first `single` calls become single calls, the next 2 * `several` are joined in pairs, and from the others
+        the called function is removed, so that they need no call.
+        """
         language = self.spec.language
         self.drafts += calls[:single]
         paired, without_function = calls[single : single + 2 * several], calls[single + 2 * several :]
-        half = len(paired) // 2  # neighbours phrase the same call, so each is joined with one further on
+        half = len(paired) // 2  # neighbours phrase the same call, so the first half is joined with the second
         for first, second in zip(paired[:half], paired[half:], strict=False):
             text = join_messages(first.user, second.user, language, self._rng)
             self.drafts.append(DraftExample("several", text, (*first.calls, *second.calls)))
@@ -179,7 +193,11 @@ class CallRun:
             self.drafts.append(DraftExample("no_call", draft.user, answer=answer, definitions=others))
 
     async def _add_no_calls(self, count: int) -> None:
-        """In batches, with as many again for what is missing; a failed batch does not affect the others."""
+        """Adds up to `count` examples without a call.
+
+        Messages come in batches, and there are up to twice as many batches as needed, to replace duplicates. A failed
+        batch does not affect the others.
+        """
         for round_number in range(2 * math.ceil(count / MESSAGES_PER_REQUEST)):
             if count <= 0:
                 return
@@ -194,7 +212,7 @@ class CallRun:
             count -= len(new)
 
     def _is_new(self, text: str) -> bool:
-        """Equal messages are duplicates, and contradictions when their answers differ."""
+        """Whether the message differs from all earlier ones; equal messages with different answers would contradict."""
         fingerprint = trigrams(text)
         if fingerprint in self._message_fingerprints:
             return False

@@ -1,4 +1,4 @@
-"""Reads function definitions, in either of OpenAI's forms."""
+"""Reads function definitions in either of OpenAI's forms: tools, or legacy functions."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 @dataclass(frozen=True)
 class FunctionDefinition:
-    """A function as the API defines it. `parameters`: a JSON Schema of type object, without references."""
+    """A function definition; `parameters` is a JSON Schema of type object whose `$ref`s have been resolved."""
 
     name: str
     description: str
@@ -25,7 +25,7 @@ class FunctionDefinition:
 
     @property
     def properties(self) -> dict[str, dict[str, Any]]:
-        """Of alternatives (`anyOf`, `oneOf`), the first that is not null."""
+        """The schema of each parameter; of alternatives (`anyOf`, `oneOf`), the first that is not null."""
         return {name: _first_alternative(schema) for name, schema in (self.parameters.get("properties") or {}).items()}
 
     @property
@@ -36,7 +36,7 @@ class FunctionDefinition:
         return {"name": self.name, "description": self.description, "parameters": self.parameters}
 
     def label(self, name: str, language: Language) -> str:
-        """The parameter's name for people: the first words of its Chinese description, or its name in words."""
+        """The parameter's name in a message: the first words of its Chinese description, or its name in words."""
         text = str(self.properties[name].get("description") or "")
         label = re.split(r"[，,。；;：:（(]", text)[0].strip()
         if language == "zh" and _CHINESE.search(label) and len(label) <= 14:
@@ -45,9 +45,10 @@ class FunctionDefinition:
 
 
 def read_definitions(path: Path) -> list[FunctionDefinition]:
-    """From a list of tools or functions, an object that holds one, or a single definition.
+    """The definitions in a JSON file: a list of tools or functions, an object with such a list, or one definition.
 
-    Raises OptionsError that names the file, the definition and the problem.
+    Raises:
+        OptionsError: Names the file, the definition, and the problem.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -69,7 +70,7 @@ def read_definitions(path: Path) -> list[FunctionDefinition]:
 
 
 def detect_language(definitions: list[FunctionDefinition]) -> Language:
-    """Chinese when any description has a Chinese character."""
+    """Chinese if any description contains a Chinese character, else English."""
     texts = (json.dumps(definition.to_dict(), ensure_ascii=False) for definition in definitions)
     return "zh" if any(map(_CHINESE.search, texts)) else "en"
 
@@ -109,7 +110,7 @@ def _definition(path: Path, number: int, entry: Any) -> FunctionDefinition:
 
 
 def _inline_references(value: Any, root: dict[str, Any]) -> Any:
-    """Replaces each `$ref` by its target within the schema, so that values can be generated for it."""
+    """`value` with each `$ref` replaced by its target in `root`, so that values can be generated for it."""
     if isinstance(value, list):
         return [_inline_references(inner, root) for inner in value]
     if not isinstance(value, dict):

@@ -1,8 +1,9 @@
-"""Enumerates the invocations that a definition allows: all combinations of closed values, with open values drawn.
+"""Enumerates the invocations that a definition allows: every combination of closed values, with open values drawn.
 
-Each round goes once through every combination of optional parameters and closed values, in shuffled order (through a
-sample where there are too many), and draws a value for each open parameter. Pools are drawn in shuffled rounds too, so
-that bounds and rare values occur. Seeded.
+A closed parameter has a finite list of values (enum, const or boolean); an open one draws its values from a pool. Each
+round goes once through the combinations of optional parameters and closed values in shuffled order, or through a sample
+of them, and draws a value for each open parameter. Pools are drawn in shuffled rounds too, so that bounds and rare
+values occur. The order depends only on the seed.
 """
 
 import json
@@ -16,12 +17,12 @@ from typing import Any
 from luthier.generate.functions.definitions import FunctionDefinition
 from luthier.generate.functions.values import closed_values, is_closed
 
-MAX_COMBINATIONS = 2000  # enumerated; beyond, so many are sampled per round
+MAX_COMBINATIONS = 2000  # per round; where there are more, this many are sampled
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A call that the schema allows."""
+    """A call of a function with arguments that its schema allows."""
 
     definition: FunctionDefinition
     arguments: dict[str, Any]
@@ -32,7 +33,7 @@ class Invocation:
 
 
 class ShuffledDraw:
-    """Draws the values of a pool in shuffled rounds."""
+    """Draws from a pool in shuffled rounds: each round returns every value once."""
 
     def __init__(self, pool: list[Any], rng: random.Random) -> None:
         self._pool, self._rng, self._remaining = pool, rng, list[Any]()
@@ -44,12 +45,12 @@ class ShuffledDraw:
 
 
 def invocations(definition: FunctionDefinition, pools: dict[str, list[Any]], seed: int) -> Iterator[Invocation]:
-    """Distinct ones, as long as there are any; `pools`: the values of each open parameter."""
+    """Distinct invocations of a function, until nearly all have occurred; `pools` has the values of open parameters."""
     rng = random.Random(f"{seed}/{definition.name}")  # noqa: S311 - a plan, no secret
     draws = {name: ShuffledDraw(pool, rng) for name, pool in pools.items()}
     keys: set[str] = set()
     rounds_without_new = 0
-    while rounds_without_new < 20:  # all invocations have occurred, or nearly all
+    while rounds_without_new < 20:  # after that, nearly all invocations have occurred
         new = 0
         for closed, names in _combinations(definition, rng):
             open_values = {name: draws[name].next() for name in names if name in draws}
@@ -63,7 +64,7 @@ def invocations(definition: FunctionDefinition, pools: dict[str, list[Any]], see
 
 
 def _combinations(definition: FunctionDefinition, rng: random.Random) -> list[tuple[dict[str, Any], list[str]]]:
-    """Closed values by name, with the names of all parameters present, in the definition's order."""
+    """The combinations of one round: closed values by name, and the names of all arguments in definition order."""
     closed = {name: closed_values(schema) for name, schema in definition.properties.items() if is_closed(schema)}
     optional = [name for name in definition.properties if name not in definition.required]
     count = prod(len(choices) for choices in closed.values()) * 2 ** len(optional)
@@ -94,5 +95,5 @@ def _present_names(definition: FunctionDefinition, optional: Any) -> list[str]:
 def take_invocations(
     definition: FunctionDefinition, pools: dict[str, list[Any]], seed: int, count: int
 ) -> list[Invocation]:
-    """The first `count`, or fewer."""
+    """The first `count` invocations, or all if there are fewer."""
     return list(islice(invocations(definition, pools, seed), count))

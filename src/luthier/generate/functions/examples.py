@@ -1,4 +1,4 @@
-"""Writes draft examples as lines of a training file, in either of OpenAI's forms."""
+"""Converts draft examples to lines of a training file, in either of OpenAI's forms."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,13 @@ Kind = Literal["call", "no_call", "missing", "several"]
 
 @dataclass(frozen=True)
 class DraftExample:
-    """`calls`, or else the text `answer`. `definitions`: those of the line; None for all."""
+    """An example before it has a form.
+
+    Attributes:
+        user: The user's message.
+        calls: The calls of the assistant; empty if it answers with the text `answer`.
+        definitions: The definitions that this example contains; None for all of them.
+    """
 
     kind: Kind
     user: str
@@ -26,7 +32,7 @@ class DraftExample:
 def to_line(
     draft: DraftExample, form: Form, system: str | None, definitions: Sequence[FunctionDefinition] | None
 ) -> dict[str, Any]:
-    """`definitions` are part of the line; None omits them, so that the model must memorize them."""
+    """The line of a draft; `definitions` None leaves definitions out, so that the model memorizes them."""
     system_messages = [{"role": "system", "content": system}] if system else []
     messages = [*system_messages, {"role": "user", "content": draft.user}, _assistant(draft, form)]
     line: dict[str, Any] = {"messages": messages}

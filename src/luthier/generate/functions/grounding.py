@@ -1,8 +1,8 @@
 """Checks that the values of a call occur in the user's message.
 
-A call with values that the user did not mention teaches a model to invent them. Numbers count in digits or words, up to
-what people write in words; text is compared ignoring case, width, spaces and punctuation. Booleans have no words of
-their own and are not checked.
+A call with values that the user did not mention teaches a model to invent them. Numbers may be written in digits or, up
+to 99, in words. Text is compared without regard to case, character width, spaces and punctuation. Booleans have no
+words of their own and are not checked.
 """
 
 import re
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"(-?\d[\d,]*(?:\.\d+)?)\s*([百千万亿]?)")
 
 
 def missing_values(text: str, arguments: Mapping[str, Any]) -> list[str]:
-    """The parameters whose value does not occur in `text`."""
+    """The names of the arguments whose value does not occur in `text`."""
     normalized, numbers = unicodedata.normalize("NFKC", text).lower(), _numbers(text)
 
     def occurs(value: Any) -> bool:
@@ -62,7 +62,7 @@ def _normalize(text: str) -> str:
 
 
 def _numbers(text: str) -> set[float]:
-    """Every number in digits, with 1万 as 10000."""
+    """Every number that the text has in digits; 1万 counts as 10000."""
     numbers = set()
     for digits, unit in _NUMBER.findall(unicodedata.normalize("NFKC", text)):
         number = float(digits.replace(",", ""))
@@ -71,7 +71,7 @@ def _numbers(text: str) -> set[float]:
 
 
 def _occurs_in_words(value: int, text: str) -> bool:
-    """两 is 2 before a measure word; a numeral inside a longer one does not count."""
+    """Whether a number from 0 to 99 occurs in words. 两 counts as 2; a numeral inside a longer one does not count."""
     if not 0 <= value <= 99:
         return False
     forms = [chinese_number(value)] + (["两"] if value == 2 else [])

@@ -1,6 +1,6 @@
 """Messages that need no call, with their answers, built from the definitions alone.
 
-Thanks, chit-chat, requests beyond the functions, and questions about what a function needs.
+They are thanks, small talk, requests that no function serves, and questions about what a function needs.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ _OUT_OF_SCOPE: dict[Language, str] = {
 
 
 def no_call_dialogues(definitions: Sequence[FunctionDefinition], language: Language) -> list[tuple[str, str]]:
-    """(message, answer) pairs."""
+    """Pairs of a message and its answer."""
     abilities = _abilities(definitions, language)
     pairs = [(user, answer.format(abilities=abilities)) for user, answer in _CHIT_CHAT[language]]
     for definition in definitions:
@@ -59,7 +59,7 @@ def no_call_dialogues(definitions: Sequence[FunctionDefinition], language: Langu
 
 
 def out_of_scope_answer(definitions: Sequence[FunctionDefinition], language: Language) -> str:
-    """The answer to a request that no function serves."""
+    """The answer to a request that none of the functions serves."""
     return _OUT_OF_SCOPE[language].format(abilities=_abilities(definitions, language))
 
 

@@ -1,6 +1,6 @@
-"""Requests to a teacher for function definitions: values, phrasings, and messages that need no call.
+"""Requests a teacher's texts about functions: parameter values, phrasings, and messages that need no call.
 
-Everything comes as numbered lists, unverified.
+Each is requested as a numbered list. The texts are not verified here.
 """
 
 import json
@@ -12,13 +12,13 @@ from luthier.generate.list_prompts import ListPrompter, with_existing_texts
 from luthier.language import Language, say
 
 VALUES_PER_REQUEST = 20
-MESSAGES_PER_REQUEST = 20  # without a call; bounds max_tokens, which services limit
+MESSAGES_PER_REQUEST = 20  # messages that need no call; more would exceed the max_tokens of some services
 
 
 async def request_values(
     lists: ListPrompter, definition: FunctionDefinition, name: str, language: Language
 ) -> list[str]:
-    """Realistic values of a text parameter."""
+    """Realistic values for the text parameter `name`."""
     system = say(
         "You invent realistic values for the parameters of functions. Each line is one value, nothing around it.",
         "你负责为函数的参数编写真实可信的取值。每一条就是一个值，不加任何说明。",
@@ -40,7 +40,7 @@ async def request_values(
 async def request_phrasings(
     lists: ListPrompter, slot: str, batch: Sequence[Invocation], each: int, language: Language
 ) -> list[list[str]]:
-    """Up to `each` messages for each invocation."""
+    """For each invocation, up to `each` user messages that ask for it."""
     system = say(
         "You write what users type when they want something done. Each line is the user's own message: direct, varied "
         "in tone, length and order, with every value of the call in it unchanged, and without function or parameter "
@@ -73,7 +73,7 @@ async def request_no_call_messages(
     language: Language,
     existing: Sequence[str],
 ) -> list[str]:
-    """Messages near the functions' subjects that none of them can serve, different from the `existing` ones."""
+    """Messages about the functions' subjects that none of them can serve, other than the `existing` ones."""
     system = say(
         "You write what users type to an assistant. Each line is one message.",
         "你负责写下用户对助理说的话，每一条是一句话。",

@@ -1,4 +1,4 @@
-"""Sources of user messages: a teacher, or templates. Both are unverified."""
+"""Sources of user messages: a teacher, or templates. The messages are not verified here."""
 
 import asyncio
 import random
@@ -22,22 +22,25 @@ BATCH = 3
 
 
 class Paraphraser(Protocol):
-    """`slot` tells requests apart; lists may be shorter than requested, never longer."""
+    """A source of user messages. `slot` identifies a request; lists may be shorter than requested, never longer."""
 
     async def values(self, definition: FunctionDefinition, name: str) -> list[str]:
-        """Values of an open text parameter; empty for none."""
+        """Values for the open text parameter `name`; empty if the source has none."""
 
     async def phrase(self, slot: str, batch: Sequence[Invocation], each: int) -> list[list[str]]:
-        """Messages for each invocation, which may lack required arguments."""
+        """Up to `each` messages for each invocation, which may lack required arguments."""
 
     async def no_calls(
         self, batch_number: int, definitions: Sequence[FunctionDefinition], count: int
     ) -> list[tuple[str, str]]:
-        """At most MESSAGES_PER_REQUEST messages that need no call, with their answers; different ones per batch."""
+        """Up to `count` messages that need no call, with their answers; each batch has different ones.
+
+        `count` is at most MESSAGES_PER_REQUEST.
+        """
 
 
 class TemplateParaphraser:
-    """The user's own phrasings where they name exactly the arguments of the call, else generic frames."""
+    """Phrases calls with the user's phrasings that name exactly the arguments of a call, else with generic frames."""
 
     def __init__(self, user_content: UserContent, language: Language, seed: int) -> None:
         self._user_content, self._language = user_content, language
@@ -70,11 +73,11 @@ class TemplateParaphraser:
 
 
 class TeacherParaphraser:
-    """Requests lists; the answers to messages without a call are the teacher's, which is told what it can do."""
+    """Requests messages from a teacher, which also answers those that need no call, knowing the functions."""
 
     def __init__(self, lists: ListPrompter, language: Language, system: str | None, max_tokens: int) -> None:
         self._lists, self._language, self._system, self._max_tokens = lists, language, system, max_tokens
-        self._no_call_messages: list[str] = []  # so far
+        self._no_call_messages: list[str] = []  # those of all earlier batches
 
     async def values(self, definition: FunctionDefinition, name: str) -> list[str]:
         return await paraphrase.request_values(self._lists, definition, name, self._language)
@@ -111,7 +114,7 @@ class TeacherParaphraser:
                     temperature=0.7,
                 )  # fmt: skip
             except (RequestFailedError, RunStoppedError):
-                return None  # of a stopped run, the answers so far are kept
+                return None  # the run has stopped; the answers so far are kept
             screened = screen_answer(reply, message)
             if screened.reason is None:
                 return screened.text

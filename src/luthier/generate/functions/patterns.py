@@ -1,6 +1,6 @@
-"""Generates text for simple patterns: fixed characters, \\d, [A-Z], [a-z], [0-9], each with an optional count.
+"""Generates text for simple regular expressions: literal characters, \\d, [A-Z], [a-z], [0-9], with optional counts.
 
-These cover the codes and numbers that patterns of definitions mostly describe; other patterns give no text.
+They cover the codes and numbers that most `pattern` keywords of definitions describe.
 """
 
 import random
@@ -17,7 +17,7 @@ _ELEMENT = re.compile(r"(\\d|\[0-9\]|\[A-Z\]|\[a-z\]|\\[.+-]|[\w\- /:])(?:\{(\d{
 
 
 def from_pattern(pattern: str, seed: str, count: int = 12) -> list[str]:
-    """Up to `count` texts; empty when the pattern has any other element."""
+    """`count` texts that match the pattern; empty if it contains an unsupported element."""
     body = pattern.removeprefix("^").removesuffix("$")
     elements, position = [], 0
     while position < len(body):

@@ -1,4 +1,4 @@
-"""Runs over function definitions, with a teacher or with templates, and their report."""
+"""Runs that generate tool calls, with a teacher or with templates, and their report."""
 
 from collections import Counter
 from typing import Any
@@ -24,7 +24,7 @@ from luthier.language import say
 
 
 async def generate_calls_from_templates(spec: CallSpec) -> GenerationResult:
-    """Without a teacher. Raises OptionsError for a text parameter without values."""
+    """Generates tool calls without a teacher. Raises OptionsError if no values are known for a text parameter."""
     run = CallRun(spec, TemplateParaphraser(spec.user_content, spec.language, spec.seed))
     await run.run()
     return GenerationResult(
@@ -33,7 +33,7 @@ async def generate_calls_from_templates(spec: CallSpec) -> GenerationResult:
 
 
 def _worth(spec: CallSpec) -> str:
-    """What a model can learn from the examples, for the report."""
+    """A sentence of the report: what a model can learn from the examples."""
     if all(spec.user_content.phrasings.get(definition.name) for definition in spec.definitions):
         return say(
             "No teacher: the messages are your own phrasings with values filled in. They teach names, arguments and "
@@ -58,7 +58,12 @@ async def generate_calls(
     progress: Progress,
     notify: Notify,
 ) -> GenerationResult:
-    """With a teacher. Raises OptionsError as above, and RunStoppedError when the first request fails."""
+    """Generates tool calls with a teacher.
+
+    Raises:
+        OptionsError: No values are known for a text parameter, or the budget cannot be enforced.
+        RunStoppedError: The first request failed.
+    """
     context = RunContext(client, options, journal, progress)
     lists = ListPrompter(context.teacher, await supports_structured_output(context.teacher, notify))
     paraphraser = TeacherParaphraser(lists, spec.language, spec.system, max_tokens=300)
@@ -93,7 +98,7 @@ def _report(run: CallRun) -> dict[str, Any]:
 
 
 def _value_coverage(run: CallRun) -> dict[str, str]:
-    """For each closed parameter, how many of its values occur in calls: `set_light.room` 8/8."""
+    """For each closed parameter, the share of its values that occur in calls, such as 8/8 for `set_light.room`."""
     calls = [call for draft in run.drafts for call in draft.calls]
     coverage = {}
     for definition in run.spec.definitions:

@@ -1,7 +1,7 @@
-"""Phrasings without a teacher: frames around a function's description and its parameters, in Chinese and English.
+"""Phrasings without a teacher: sentence frames around a function's description and parameters, in both languages.
 
-A user's own phrasings ("我是{dept}的{name}，想请{days}天假") take precedence; `{days:zh}` writes Chinese
-numerals. The frames read stiffly; examples without a teacher are for trying the workflow.
+The user's own phrasings ("我是{dept}的{name}，想请{days}天假") take precedence; `{days:zh}` writes Chinese
+numerals. The frames read stiffly: examples without a teacher are for trying the workflow.
 """
 
 import json
@@ -57,7 +57,7 @@ _CLARIFYING_QUESTIONS: dict[Language, tuple[str, ...]] = {
 
 
 class _NumeralFormatter(string.Formatter):
-    """`{days:zh}` in Chinese numerals; everything else as text."""
+    """Formats `{days:zh}` in Chinese numerals, and all other fields as text."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if format_spec != "zh" or not isinstance(value, int):
@@ -69,12 +69,12 @@ _FORMATTER = _NumeralFormatter()
 
 
 def template_fields(template: str) -> set[str]:
-    """The parameters that a template names. Raises ValueError for an invalid template."""
+    """The parameters that a template names. Raises ValueError for unbalanced braces."""
     return {name for _, name, _, _ in _FORMATTER.parse(template) if name is not None}
 
 
 def check_phrasing(template: str, definition: FunctionDefinition) -> None:
-    """Raises OptionsError for unbalanced braces and for braces that name no parameter."""
+    """Raises OptionsError if the template has unbalanced braces or names an unknown parameter."""
     try:
         unknown = template_fields(template) - set(definition.properties)
     except ValueError:
@@ -98,7 +98,7 @@ def fill_phrasing(template: str, arguments: Mapping[str, Any], language: Languag
 
 
 def frame_message(invocation: Invocation, names: Sequence[str], language: Language, rng: random.Random) -> str:
-    """A phrasing with the values of `names`, in shuffled order."""
+    """A message that asks for the invocation with the values of `names`, in shuffled order."""
     request = request_phrase(invocation.definition, language)
     if not names:
         return rng.choice(_BARE_FRAMES[language]).format(request=request, Request=_capitalize(request))
@@ -114,25 +114,25 @@ def frame_message(invocation: Invocation, names: Sequence[str], language: Langua
 
 
 def join_messages(first: str, second: str, language: Language, rng: random.Random) -> str:
-    """Two requests in one message."""
+    """A message that contains both requests."""
     return rng.choice(_TWO_REQUESTS[language]).format(first=_with_full_stop(first, language), second=second)
 
 
 def clarifying_question(
     definition: FunctionDefinition, names: Sequence[str], language: Language, rng: random.Random
 ) -> str:
-    """The answer to a request that lacks required values."""
+    """The answer to a request that lacks the values of `names`, which it asks for."""
     labels = [definition.label(name, language) for name in names]
     joined = join_list(labels, language)
     templates = _CLARIFYING_QUESTIONS[language]
     if len(labels) > 1 and language == "zh":
-        templates = templates[:2]  # the last one asks for a single value
+        templates = templates[:2]  # the third is worded for a single value
     text = rng.choice(templates).format(labels=joined)
     return text.replace("What is the", "What are the") if len(labels) > 1 else text
 
 
 def format_value(value: Any, language: Language) -> str:
-    """A value as people write it."""
+    """`value` as people would write it in a message."""
     if isinstance(value, bool):
         return {"zh": ("否", "是"), "en": ("no", "yes")}[language][value]
     if isinstance(value, list):
@@ -143,7 +143,7 @@ def format_value(value: Any, language: Language) -> str:
 
 
 def request_phrase(definition: FunctionDefinition, language: Language) -> str:
-    """The description as the object of a request: its first sentence, without the final stop."""
+    """The function's description as part of a request: its first sentence, without the full stop."""
     text = definition.description.split("\n")[0]
     text = text.split("。")[0] if language == "zh" else text.split(". ")[0].removesuffix(".")
     text = text.strip() or definition.name.replace("_", " ")

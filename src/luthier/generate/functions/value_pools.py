@@ -1,11 +1,11 @@
 """Common values of text parameters, selected by words in a parameter's name or description.
 
-For generation without a teacher; separated by `|`. Names of people are made up of common parts.
+They serve generation without a teacher. Alternatives are separated by `|`; names of people are invented.
 """
 
 from luthier.language import Language
 
-# (words, values): the first row with a word that occurs in the parameter's name or description applies.
+# (words, values): the first row applies that has a word of the parameter's name or description.
 POOLS: dict[Language, tuple[tuple[str, str], ...]] = {
     "zh": (
         ("部门|dept", "市场部|财务部|研发部|人事部|行政部|采购部|客服部|法务部|生产部|物流部"),

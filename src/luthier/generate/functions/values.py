@@ -1,7 +1,7 @@
-"""The values of a parameter: every value of a closed one, a pool of plausible values for an open one.
+"""The values of a parameter: all values of a closed one, a pool of plausible values for an open one.
 
-Numbers get their bounds and some values between; text gets what the schema names, what the user's file or the teacher
-provides, or a common pool. Every value is validated against its schema.
+Numbers take their bounds and some values between. Text takes the values of the user's file, those that the schema
+names, the teacher's, or a common pool. Every value is validated against its schema.
 """
 
 import json
@@ -20,14 +20,20 @@ from luthier.generate.functions.patterns import from_pattern
 from luthier.generate.functions.value_pools import POOLS
 from luthier.language import Language, say
 
-Pools = dict[str, dict[str, list[Any]]]  # by function, by parameter
-_SPREAD = 6  # values between the bounds of a number
+Pools = dict[str, dict[str, list[Any]]]  # function → parameter → values
+_SPREAD = 6  # how many values to take between the bounds of a number
 _PLAIN_NUMBERS = (1, 2, 3, 5, 7, 10, 12, 15, 20, 30, 50, 100)
 
 
 @dataclass
 class UserContent:
-    """A user's file: values by function and parameter (or by parameter alone), phrasings, messages without a call."""
+    """The content of a user's --values file.
+
+    Attributes:
+        values: Function → parameter → values, or parameter → values.
+        phrasings: Function → templates of messages.
+        no_call: Messages that need no call, with their answers.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     phrasings: dict[str, list[str]] = field(default_factory=dict)
@@ -41,7 +47,7 @@ class UserContent:
 
 
 def read_user_content(path: Path) -> UserContent:
-    """Raises OptionsError that describes the expected format."""
+    """Reads a --values file. Raises OptionsError, which describes the expected format."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         content = UserContent(value.get("values", {}), value.get("phrasings", {}), value.get("no_call", []))
@@ -68,7 +74,7 @@ def read_user_content(path: Path) -> UserContent:
 
 
 def is_closed(schema: Mapping[str, Any]) -> bool:
-    """Whether all values can be enumerated."""
+    """Whether the schema lists all its values: enum, const or boolean."""
     return "enum" in schema or "const" in schema or schema.get("type") == "boolean"
 
 
@@ -80,12 +86,12 @@ def closed_values(schema: Mapping[str, Any]) -> list[Any]:
 
 
 def needs_text_values(schema: Mapping[str, Any]) -> bool:
-    """Whether values must be supplied: text without examples or default."""
+    """Whether values must come from elsewhere: text for which the schema has neither examples nor a default."""
     return not is_closed(schema) and _type(schema) == "string" and not (schema.get("examples") or "default" in schema)
 
 
 def number_values(schema: Mapping[str, Any], rng: random.Random) -> list[Any]:
-    """Bounds first, then some values between; only those that the schema allows."""
+    """The bounds of a number and some values between them, as far as the schema allows them."""
     is_integer = _type(schema) == "integer"
     step = schema.get("multipleOf", 1 if is_integer else 0.5)
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
@@ -99,7 +105,7 @@ def number_values(schema: Mapping[str, Any], rng: random.Random) -> list[Any]:
         if not is_integer and "multipleOf" not in schema and high - low < step:
             values = _narrow_range(low, high)
         elif first > last:
-            values = []  # no multiple of the step is inside
+            values = []  # no multiple of `multipleOf` lies within the bounds
         else:
             drawn = [rng.randint(int(first), int(last)) for _ in range(_SPREAD)]
             multiples = (first, last, first + 1, *drawn)
@@ -108,14 +114,14 @@ def number_values(schema: Mapping[str, Any], rng: random.Random) -> list[Any]:
 
 
 def _narrow_range(low: float, high: float) -> list[float]:
-    """Both bounds and some numbers between, rounded to two significant digits of the range."""
+    """Both bounds and numbers between them, rounded to two significant digits of the range."""
     places = 1 - math.floor(math.log10(high - low)) if high > low else 0
     between = (low + (high - low) * part / _SPREAD for part in range(1, _SPREAD))
     return [low, high, *(round(value, places) for value in between)]
 
 
 def common_values(definition: FunctionDefinition, name: str, language: Language) -> list[str]:
-    """Common values of a text parameter; empty where none are known."""
+    """Common values for a text parameter; empty if no pool fits its name or description."""
     schema = definition.properties[name]
     description = f"{name} {schema.get('description', '')} {schema.get('format', '')}".lower()
     if "pattern" in schema and (matching := valid_values(schema, from_pattern(str(schema["pattern"]), name))):
@@ -125,7 +131,7 @@ def common_values(definition: FunctionDefinition, name: str, language: Language)
 
 
 def valid_values(schema: Mapping[str, Any], values: Iterable[Any]) -> list[Any]:
-    """The distinct values that fit the schema, in order."""
+    """The distinct values that the schema allows, in their order."""
     validator = Draft202012Validator(dict(schema), format_checker=Draft202012Validator.FORMAT_CHECKER)
     distinct = {json.dumps(value, ensure_ascii=False): value for value in values if validator.is_valid(value)}
     return list(distinct.values())
@@ -134,9 +140,12 @@ def valid_values(schema: Mapping[str, Any], values: Iterable[Any]) -> list[Any]:
 def value_pool(
     definition: FunctionDefinition, name: str, user_content: UserContent, pools: Pools, seed: int, language: Language
 ) -> list[Any]:
-    """The values of an open parameter: the user's, the schema's, the teacher's, else common ones.
+    """The values of an open parameter: the user's, else the schema's, else the teacher's, else common ones.
 
-    Raises OptionsError for a text parameter without any.
+    `pools` holds the teacher's values.
+
+    Raises:
+        OptionsError: No values are known for a text parameter.
     """
     schema = definition.properties[name]
     rng = random.Random(f"{seed}/{definition.name}/{name}")  # noqa: S311 - a plan, no secret
@@ -176,7 +185,7 @@ def _generated_values(
 def _inner_values(
     schema: Mapping[str, Any], definition: FunctionDefinition, name: str, rng: random.Random, language: Language
 ) -> list[Any]:
-    """Values of an array element or an inner property, by the name of the outer parameter."""
+    """Values of an array element or a nested property, chosen as for the parameter `name` that contains it."""
     if is_closed(schema):
         return closed_values(schema)
     described = {**schema, "description": f"{schema.get('description', '')} {parameter_description(definition, name)}"}
@@ -208,7 +217,7 @@ def _objects(
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """The first type that is not null; string by default."""
+    """The first type of the schema that is not null; "string" if it has none."""
     kind = schema.get("type", "string")
     kinds = kind if isinstance(kind, list) else [kind]
     return str(next((name for name in kinds if name != "null"), "string"))

@@ -1,4 +1,4 @@
-"""Verifies an example against its definitions: names, JSON Schema, and the user's words."""
+"""Verifies an example: its arguments against the schema, and its message against the arguments."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from luthier.generate.functions.grounding import missing_values
 
 
 def schema_violation(invocation: Invocation) -> str | None:
-    """The first violation of the schema, in the validator's words; also for an argument that no property defines."""
+    """The validator's message for the first violation, unknown arguments included; None for a valid call."""
     definition = invocation.definition
     unknown = [name for name in invocation.arguments if name not in definition.properties]
     if unknown:
@@ -20,7 +20,7 @@ def schema_violation(invocation: Invocation) -> str | None:
 
 
 def rejection_reason(text: str, calls: Sequence[Invocation]) -> str | None:
-    """The reason to reject a message for these calls: schema, value_missing or empty."""
+    """Why the message cannot stand for these calls: schema, value_missing or empty; None if it can."""
     if not text.strip():
         return "empty"
     for call in calls:
