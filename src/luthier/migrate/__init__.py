@@ -1,5 +1,5 @@
-"""Saving what a hosted fine-tuning account holds before it is switched off: inventory, recording, import.
+"""Saves the contents of a hosted fine-tuning account before it is switched off: inventory, recording, import.
 
-An account is any service with OpenAI's API, reached through the official `openai` client: OpenAI, Azure, or
-another Luthier.
+An account is any service with OpenAI's API, reached through the official `openai` client: OpenAI, Azure, or another
+Luthier server.
 """

@@ -1,4 +1,4 @@
-"""An account behind OpenAI's API: paged lists, retries with Retry-After, downloads that resume, classified errors."""
+"""An account behind OpenAI's API: paginated lists, retries with Retry-After, and classified errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Provider = Literal["openai", "azure", "other"]
 PAGE_SIZE = 100
-_FIRST_ATTEMPTS = 2  # at an address that has not answered yet, which may be a wrong one
+_FIRST_ATTEMPTS = 2  # attempts until the address has answered once, since it may be wrong
 _ABSENT_STATUSES = (404, 405, 501)
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com", ".openai.azure.us")
 _GONE_CODES = ("model_not_found", "DeploymentNotFound", "model_deprecated", "deployment_not_found")
@@ -27,7 +27,7 @@ _GONE_CODES = ("model_not_found", "DeploymentNotFound", "model_deprecated", "dep
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of the account that could not be read: its name, the error's status, code and message."""
+    """A part of the account that could not be read, with the status, code and message of the error."""
 
     area: str
     status: int | None
@@ -36,7 +36,7 @@ class Gap:
 
     @property
     def is_absent(self) -> bool:
-        """Whether the service does not have this part at all, which is nothing that a key could change."""
+        """Whether the service does not offer this part at all, whatever the key."""
         return self.status in _ABSENT_STATUSES
 
 
@@ -46,7 +46,7 @@ def gap(area: str, error: openai.APIError) -> Gap:
 
 
 def provider_of(base_url: str) -> Provider:
-    """The service behind an address, by its host."""
+    """The service at an address, as far as its host name tells."""
     host = (urlsplit(base_url).hostname or "").lower()
     if host == "api.openai.com" or host.endswith(".api.openai.com"):
         return "openai"
@@ -54,14 +54,14 @@ def provider_of(base_url: str) -> Provider:
 
 
 def is_model_gone(error: openai.APIError) -> bool:
-    """Whether a model was switched off, deleted or is not available to this project."""
+    """Whether a request failed because the model was switched off or deleted, or is not available to the project."""
     if not isinstance(error, openai.APIStatusError):
         return False
     return error.status_code in (404, 410) or error.code in _GONE_CODES
 
 
 class Account:
-    """Requests to one account. For one event loop."""
+    """Sends requests to an account. Not thread-safe: it belongs to one event loop."""
 
     def __init__(self, client: openai.AsyncOpenAI, *, concurrency: int = 8) -> None:
         self.client = client.with_options(max_retries=0)
@@ -71,10 +71,10 @@ class Account:
         self._is_reached = False
 
     async def call(self, request: Callable[[], Awaitable[T]]) -> T:
-        """The result of a free request; rate limits and other transient errors are retried.
+        """The result of a request that costs nothing. Rate limits and other transient errors are retried.
 
         Raises:
-            openai.APIError: a permanent error, or the last transient one.
+            openai.APIError: A permanent error, or the last of several transient ones.
         """
         for attempt in range(MAX_ATTEMPTS):
             try:
@@ -94,7 +94,7 @@ class Account:
     async def pages(
         self, list_page: Callable[..., Awaitable[Any]], **query: Any
     ) -> AsyncIterator[list[dict[str, Any]]]:
-        """The pages of a list, as JSON. A cursor that comes twice ends the list."""
+        """The pages of a list, each as JSON objects. A repeated cursor ends the list."""
         cursors: set[str] = set()
         after: str | None = None
         while True:

@@ -1,7 +1,7 @@
-"""Answers of old models: each question is paid for once, under a cost cap, and on disk before anything else happens.
+"""Records the answers of old models under a cost cap, without paying twice for an answer.
 
-The journal of `luthier.generate` records every request before it is sent. A request that was pending when the process
-was killed is lost and asked once more; the report counts such requests.
+The journal of `luthier.generate` records every request before it is sent, and every reply before it is used. A request
+that was pending when the process was killed is lost and sent once more; the report counts such requests.
 """
 
 from __future__ import annotations
@@ -31,12 +31,19 @@ if TYPE_CHECKING:
     from openai import BaseModel
 
 _OPTIONAL_PARAMETERS = ("logprobs", "top_logprobs", "temperature", "seed")
-_MAX_LOST = 2  # attempts of one question that ended without a reply and may have been billed
+_MAX_LOST = 2  # attempts per question that may be billed although they brought no reply
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerOptions:
-    """`max_tokens` per answer; `cost_cap` in US dollars over all runs of the folder, None for none."""
+    """How to request answers.
+
+    Attributes:
+        max_tokens: The token limit of an answer.
+        top_logprobs: How many alternatives are recorded for each token.
+        cost_cap: In US dollars, over all runs with the folder; None for no cap.
+        requests_per_minute: None for no limit.
+    """
 
     max_tokens: int = 1024
     top_logprobs: int = 5
@@ -46,7 +53,7 @@ class AnswerOptions:
 
 
 class StoppedError(Exception):
-    """No further question is sent: to one model (`everywhere` False) or to any."""
+    """No further question is sent to any model, or, unless `everywhere`, to one model; `reason` is the error's body."""
 
     def __init__(self, reason: dict[str, Any], *, everywhere: bool) -> None:
         super().__init__(reason["message"])
@@ -55,7 +62,7 @@ class StoppedError(Exception):
 
 @dataclass
 class ModelAnswers:
-    """Counts of one model; `stopped`: why its remaining questions were not sent."""
+    """Counts of a model's questions; `stopped` is the error for which its remaining questions were not sent."""
 
     model: str
     questions: int = 0
@@ -70,7 +77,14 @@ class ModelAnswers:
 
 @dataclass
 class _Target:
-    """A model with the name under which it answers, and parameters that it turned out not to accept."""
+    """A model that is asked.
+
+    Attributes:
+        name: The name in requests, such as that of a deployment.
+        lines: The recorded answers.
+        rejected: Parameters that the model has rejected.
+        stopped: Why no further question is sent to it; None while it answers.
+    """
 
     model: str
     name: str
@@ -80,7 +94,7 @@ class _Target:
 
 
 class AnswerRecorder:
-    """Puts questions to models. For one event loop."""
+    """Sends questions to models and records the answers. Not thread-safe: it belongs to one event loop."""
 
     def __init__(
         self,
@@ -98,7 +112,10 @@ class AnswerRecorder:
         self.counts: Counter[str] = Counter()
 
     async def record(self, model: str, name: str, questions: Sequence[Question], lines: JsonLines) -> ModelAnswers:
-        """Asks what has no answer yet. The first question goes alone, since it may be the model's last."""
+        """Sends the questions that have no answer yet, and returns the counts of the model.
+
+        The first question is sent alone, because its error may show that the model no longer answers.
+        """
         target = _Target(model, name, lines, stopped=self._stopped)
         pending = [question for question in questions if not _is_answered(lines, question)]
         for batch in (pending[:1], pending[1:]):
@@ -124,7 +141,7 @@ class AnswerRecorder:
     async def _ask(self, target: _Target, question: Question) -> None:
         key = f"{target.model} {question.id}"
         recorded = self._journal.find_reply(key)
-        if recorded:  # paid by a run that ended before it wrote the answer
+        if recorded:  # an earlier run was killed after the reply and before it wrote the answer
             self._write(target, question, response=json.loads(recorded.text))
             self.counts["from_journal"] += 1
             return
@@ -142,7 +159,12 @@ class AnswerRecorder:
         self._progress(self.counts["answered"], self.budget.spent)
 
     async def _response(self, target: _Target, question: Question, key: str) -> tuple[dict[str, Any], float]:
-        """The response and its seconds. Raises StoppedError, or openai.APIError for this question alone."""
+        """The response to a question and its latency in seconds, with retries.
+
+        Raises:
+            StoppedError: Further questions are pointless.
+            openai.APIError: This question failed.
+        """
         lost = 0
         for attempt in range(MAX_ATTEMPTS + len(_OPTIONAL_PARAMETERS)):
             try:
@@ -159,7 +181,10 @@ class AnswerRecorder:
         raise AssertionError("unreachable")
 
     async def _attempt(self, target: _Target, question: Question, key: str) -> tuple[dict[str, Any], float]:
-        """One request: reserved, recorded, sent, settled. The response and its seconds."""
+        """Sends a question once: reserves its cost, records it, sends it, and settles the cost.
+
+        Returns the response and its latency in seconds.
+        """
         model, max_tokens = target.model, self._options.max_tokens
         prompt_tokens = question.max_prompt_tokens
         max_cost = self.budget.cost(model, prompt_tokens, max_tokens)
@@ -208,7 +233,7 @@ class AnswerRecorder:
         return {"model": target.name, **question.body, **sent}
 
     async def _back_off(self, error: openai.APIError, attempt: int) -> None:
-        """A rate limit delays every request, any other failure only this one."""
+        """Waits before a retry. A rate limit delays all requests, other failures only this one."""
         delay_s = retry_delay_s(error, attempt, random.random())  # noqa: S311 - jitter
         self.counts["retries"] += 1
         if isinstance(error, openai.RateLimitError):
@@ -229,7 +254,7 @@ class AnswerRecorder:
         target.lines.append({**line, "latency_s": latency_s})
 
     def _mark_unsent(self, target: _Target, questions: Iterable[Question]) -> None:
-        """The remaining questions, with the reason why they have no answer; a later run asks them."""
+        """Records the remaining questions with the reason why they were not sent; a later run sends them."""
         assert target.stopped  # noqa: S101 - checked by the caller
         target.lines.append(
             *(
@@ -241,7 +266,7 @@ class AnswerRecorder:
 
 
 def budget_of(journal: Journal, prices: Mapping[str, Price | None], cost_cap: float | None = None) -> Budget:
-    """A budget that counts what earlier runs of the folder have spent."""
+    """A budget that includes the cost of earlier runs with the folder."""
     budget = Budget(prices, cost_cap)
     for record in journal.records():
         if record.outcome != "refused":
@@ -275,7 +300,7 @@ def _is_answered(lines: JsonLines, question: Question) -> bool:
 
 
 def _reply(response: dict[str, Any], max_prompt: int, max_completion: int) -> TeacherReply:
-    """The response as the journal records it. A service that sends no usage is counted at the upper bounds."""
+    """The response in the form that the journal records. Without `usage`, its tokens count at the upper bounds."""
     usage = response.get("usage") or {}
     choices = response.get("choices") or [{}]
     return TeacherReply(
@@ -292,7 +317,10 @@ def _error_body(error: openai.APIError) -> dict[str, Any]:
 
 
 def _drop_parameter(target: _Target, error: openai.BadRequestError) -> bool:
-    """Some models take no log-probabilities or temperature; older services call the limit `max_tokens`. True: retry."""
+    """Drops or renames the parameter that the error names, and returns whether the request should be sent again.
+
+    Some models reject log-probabilities or temperature, and older services call the token limit `max_tokens`.
+    """
     name = error.param
     if name not in (*_OPTIONAL_PARAMETERS, "max_completion_tokens") or name in target.rejected:
         return False
@@ -301,7 +329,7 @@ def _drop_parameter(target: _Target, error: openai.BadRequestError) -> bool:
 
 
 def _stop_reason(error: openai.APIError, model: str) -> StoppedError | None:
-    """Errors after which further questions are pointless: to this model, or with this key to any."""
+    """A StoppedError if further questions to this model, or to any with this key, would fail too; else None."""
     body = _error_body(error)
     if isinstance(error, openai.AuthenticationError):
         message = say(

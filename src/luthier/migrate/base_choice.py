@@ -1,5 +1,7 @@
-"""Which base of this machine to train a successor on: the largest that knows the script of the data, takes its longest
-example, fits into the memory and trains within a night.
+"""Proposes the base model on this machine to train a successor on.
+
+It is the largest one whose tokenizer covers the script of the data, whose context holds the longest example, which fits
+into memory, and which trains within a night.
 """
 
 from __future__ import annotations
@@ -25,22 +27,23 @@ from luthier.data.token_stats import measure
 from luthier.language import Language, say
 from luthier.migrate.retraining import RetrainPlan
 
-MAX_SPLIT_SHARE = 0.2  # of the tokens; a base that was trained on a script has hardly any in it
+MAX_SPLIT_SHARE = 0.2  # the largest share of tokens that are parts of characters; a base that knows a script has few
 MAX_TRAINING_S = 8 * 3600.0
-_MEMORY_SHARE = 0.8  # of what is free; the rest is for everything else
-_SAMPLE = 100  # examples whose script is looked at
+_MEMORY_SHARE = 0.8  # the share of free memory that training may take; other programs need the rest
+_SAMPLE = 100  # examples from which the share of split characters is measured
 
 
 @dataclass(frozen=True, slots=True)
 class BaseFit:
-    """A base, and the training file of one plan.
+    """How well a base fits the training file of a plan.
 
     Attributes:
-        trained_tokens: Of the file in all epochs that `auto` would take.
-        left_out: Examples that are longer than the context or that the base cannot be trained on.
-        split_share: The share of tokens that are a part of a character, in the file's texts.
-        speed: None where no base of this machine was measured.
-        measured: Whether `speed` is that of this base and not of another, scaled.
+        weight_bytes: The size of the base's weights.
+        trained_tokens: Tokens of the file times epochs: those of the plan, or those that `auto` takes.
+        left_out: How many examples are longer than the context, or cannot be trained on the base.
+        split_share: The share of tokens in the file's texts that are a part of a character.
+        speed: Speed and memory of training; None if no base of this machine was measured.
+        measured: Whether `speed` was measured for this base, rather than scaled from another.
     """
 
     name: str
@@ -56,7 +59,7 @@ class BaseFit:
         return self.trained_tokens / self.speed.tokens_per_s if self.speed else None
 
     def objections(self, free_bytes: int, language: Language | None = None) -> list[str]:
-        """Why it does not fit; empty for one that does."""
+        """The reasons why the base does not fit, given so much free memory; empty if it fits."""
         share, seconds = f"{100 * self.split_share:.0f} %", self.seconds or 0
         reasons = (
             (
@@ -79,7 +82,7 @@ class BaseFit:
         return [say(en, zh, language) for applies, en, zh in reasons if applies]
 
     def to_dict(self, free_bytes: int) -> dict[str, Any]:
-        """For `--json`."""
+        """The base as `--json` prints it."""
         return {
             "base": self.name,
             "trained_tokens": self.trained_tokens,
@@ -93,7 +96,7 @@ class BaseFit:
 
 
 def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed]) -> BaseFit:
-    """A base for a plan that is not skipped. `speeds`: what is known, by base."""
+    """How well a base fits a plan, which must not be a skipped one; `speeds` are the known speeds by base."""
     size = weight_bytes(folder)
     base_speed = speeds.get(name)
     with _training_file(plan) as path:
@@ -113,7 +116,7 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
 
 
 def proposed(fits: Sequence[BaseFit], free_bytes: int) -> BaseFit | None:
-    """The largest that fits; None if none does."""
+    """The largest base that fits; None if none does."""
     fitting = [fit for fit in fits if not fit.objections(free_bytes)]
     return max(fitting, key=lambda fit: fit.weight_bytes, default=None)
 
@@ -131,7 +134,7 @@ def _training_file(plan: RetrainPlan) -> Iterator[Path]:
 
 
 def _split_share(path: Path, method: str, renderer: Renderer) -> float:
-    """Of the tokens of the first examples' messages, those that are a part of a character."""
+    """The share of tokens, in the messages of the first examples, that are a part of a character."""
     tokens = parts = 0
     for line in islice(read_lines(path), _SAMPLE):
         try:

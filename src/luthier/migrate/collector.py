@@ -1,4 +1,4 @@
-"""Jobs, events, checkpoints, stored completions and batches of an account, recorded as JSON lines."""
+"""Records the jobs, events, checkpoints, stored completions and batches of an account as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Collector:
-    """Reads what costs nothing. A part that is refused becomes a gap, and the rest is read."""
+    """Records everything that can be read for free. A part that the service refuses becomes a gap."""
 
     def __init__(self, account: Account, folder: RecordingFolder, *, progress: Progress = lambda *_: None) -> None:
         self._account, self._client, self._folder = account, account.client, folder
@@ -40,7 +40,7 @@ class Collector:
             await self._of_job("checkpoints", job, jobs.checkpoints.list)
 
     async def _of_job(self, kind: str, job: JobEntry, list_page: Callable[..., Awaitable[Any]]) -> None:
-        """Once a finished job's list is recorded it cannot change any more."""
+        """Records the events or checkpoints of a job, unless they are recorded already and the job has ended."""
         lines = self._folder.of_job(kind, job.id)
         if lines.entries and job.job.get("status") in _FINAL:
             return
@@ -50,7 +50,7 @@ class Collector:
             self.gaps.append(gap(f"{kind} of {job.id}", error))
 
     async def collect_stored_completions(self) -> None:
-        """Each completion with its `messages`, which the list does not have."""
+        """Records the stored completions, each with its `messages`, which a list does not contain."""
         lines = self._folder.lines("stored_completions")
         try:
             async for page in self._account.pages(self._client.chat.completions.list, order="asc"):

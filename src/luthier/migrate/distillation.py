@@ -1,4 +1,4 @@
-"""Training examples from the answers of an old model, for fine-tunes whose training file is gone."""
+"""Training examples made of an old model's answers, for fine-tuned models whose training file is gone."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 from luthier.migrate.questions import stored_example
 from luthier.migrate.recorded import RecordedModel
 
-_WHOLE = ("stop", "tool_calls", "function_call")  # finish reasons of answers that were not cut off
+_WHOLE = ("stop", "tool_calls", "function_call")  # finish reasons of complete answers
 _DEFINITION_KEYS = ("tools", "functions", "parallel_tool_calls")
 
 
 def distilled_examples(model: RecordedModel) -> list[dict[str, Any]]:
-    """An example per question: recorded answers, then stored completions. Answers that were cut off, refused or empty
-    are left out, and so is a question without definitions that was also put with them.
+    """An example for each question with a recorded answer, then for each stored completion.
+
+    Answers that were truncated, refused or empty are left out. Where a question was sent with and without function
+    definitions, the example has the definitions.
     """
     lines = sorted(model.answers, key=lambda line: line.get("definitions") == "none")
     examples = [*_unique(_example_of_line(line) for line in lines)]
@@ -56,7 +58,7 @@ def _example_of_stored(completion: dict[str, Any]) -> dict[str, Any] | None:
 def _chat_example(
     messages: list[dict[str, Any]], answer: dict[str, Any] | None, definitions: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Only the last answer is trained: earlier ones of the conversation have weight 0."""
+    """An example that trains only the last answer: earlier ones in the conversation have weight 0."""
     answer_fields = (
         {key: answer[key] for key in ("content", "tool_calls", "function_call") if answer.get(key)} if answer else {}
     )

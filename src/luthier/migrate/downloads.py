@@ -1,4 +1,4 @@
-"""Files of an account, downloaded completely or not at all; a download that was cut off goes on where it stopped."""
+"""Downloads the files of an account. A file appears when it is complete; an interrupted download is resumed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNSATISFIABLE = 416
 
 
 class PartialFile:
-    """The bytes so far of a download, beside its target."""
+    """The part of a download that has arrived, in a file beside its target."""
 
     def __init__(self, target: Path) -> None:
         self._target, self._path = target, target.with_name(target.name + ".part")
@@ -43,10 +43,10 @@ class PartialFile:
 
 
 async def download(account: Account, file_id: str, target: Path) -> None:
-    """The content of a file at `target`.
+    """Downloads the content of a file to `target`.
 
     Raises:
-        openai.APIError: a permanent error, or the last of several transient ones.
+        openai.APIError: A permanent error, or the last of several transient ones.
     """
     partial = PartialFile(target)
     for attempt in range(MAX_ATTEMPTS):
@@ -61,7 +61,7 @@ async def download(account: Account, file_id: str, target: Path) -> None:
                 raise
             await asyncio.sleep(retry_delay_s(error, attempt, random.random()))  # noqa: S311 - jitter
         except Exception as error:
-            # While a body is read, the client passes errors of its HTTP library on.
+            # While a body is read, the client does not wrap the errors of its HTTP library.
             if type(error).__module__.partition(".")[0] not in _HTTP_LIBRARIES or last:
                 raise
             await asyncio.sleep(0.1 * 2**attempt)
@@ -71,7 +71,7 @@ async def download(account: Account, file_id: str, target: Path) -> None:
 
 
 async def _continue(account: Account, file_id: str, partial: PartialFile) -> None:
-    """One request, from the end of the bytes so far where the service serves ranges, else from the start."""
+    """Sends one request, which resumes the download if the service supports ranges, else starts it again."""
     offset = partial.size
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
     content = account.client.files.with_streaming_response.content(file_id, extra_headers=headers)
@@ -85,7 +85,7 @@ async def _continue(account: Account, file_id: str, partial: PartialFile) -> Non
 
 
 class FileRecorder:
-    """Records files into the folder; `files.jsonl` holds each file's metadata with its path and checksum, or error."""
+    """Records files; `files.jsonl` has the metadata of each file with its path and checksum, or with the error."""
 
     def __init__(
         self, account: Account, folder: RecordingFolder, *, progress: Callable[[int, int], None] = lambda *_: None
@@ -103,7 +103,7 @@ class FileRecorder:
             self.lines.rewrite()
 
     def path(self, file_id: str) -> Path | None:
-        """The recorded content; None if it was not recorded."""
+        """The path of a file's recorded content; None if it was not recorded."""
         name = self.lines.entries.get(file_id, {}).get("path")
         path = self._folder.root / str(name) if name else None
         return path if path and path.exists() else None

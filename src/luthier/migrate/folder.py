@@ -1,4 +1,4 @@
-"""The recording folder: files named after ids of the account, JSON lines that survive a crash, atomic documents."""
+"""The folder of a recording: files named after the account's ids, JSON lines that survive a crash, and documents."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _COPY_BYTES = 1 << 20
 
 
 def file_stem(remote_id: str) -> str:
-    """A file name for an id of the account. Ids with other characters than `A-Za-z0-9_.-` get a hash, so that no two
-    ids share a name and no id leaves its folder.
+    """The file name for an id of the account.
+
+    If the id contains characters other than `A-Za-z0-9_.-`, a hash is appended, so that no two ids share a name and no
+    name leaves the folder.
     """
     if _PLAIN_ID.fullmatch(remote_id) and not remote_id.endswith("."):
         return remote_id
@@ -29,7 +31,7 @@ def file_stem(remote_id: str) -> str:
 
 
 def file_suffix(filename: str) -> str:
-    """The extension of a file's own name, if it is a plain one."""
+    """The extension of `filename`, or an empty string if it has unusual characters."""
     suffix = Path(filename).suffix
     return suffix if _SUFFIX.fullmatch(suffix) else ""
 
@@ -57,8 +59,10 @@ def sha256(path: Path) -> str:
 
 
 class JsonLines:
-    """Objects by their id, one per line. Appended lines are on disk before `append` returns; a line that a crash cut
-    off is dropped when the file is opened again. Of two lines with one id the later one holds.
+    """A file of objects, one per line, and these objects by id.
+
+    Appended lines are flushed to disk before `append` returns. A last line that a crash cut off is dropped when the
+    file is opened again. Of several lines with the same id, the last one is valid.
     """
 
     def __init__(self, path: Path, key: str = "id") -> None:
@@ -93,12 +97,12 @@ class JsonLines:
         self.entries.update({str(entry[self._key]): entry for entry in entries})
 
     def merge(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Adds or replaces objects and rewrites the file; objects that are gone from the account stay."""
+        """Adds or replaces objects and rewrites the file. Recorded objects that are no longer in `entries` stay."""
         self.entries.update({str(entry[self._key]): entry for entry in entries})
         self.rewrite()
 
     def rewrite(self) -> None:
-        """Writes every object once, if there are any."""
+        """Rewrites the file with one line per object; without any object, no file is created."""
         if self.entries:
             lines = (json.dumps(entry, ensure_ascii=True) + "\n" for entry in self.entries.values())
             write_text(self.path, "".join(lines))
@@ -110,7 +114,7 @@ class JsonLines:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises LuthierError for anything but a JSON object."""
+    """The JSON object in a file. Raises LuthierError if the file contains anything else."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -135,7 +139,7 @@ def _sync(out: IO[Any]) -> None:
 
 
 class RecordingFolder:
-    """The paths of a recording."""
+    """The paths of a recording, with its JSON lines."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -158,21 +162,21 @@ class RecordingFolder:
 
     @property
     def is_recording(self) -> bool:
-        """Also before its first run has come to its end, which writes the manifest."""
+        """Whether the folder contains a recording, even one whose first run has not finished."""
         return self.manifest.is_file() or self.inventory.is_file()
 
     def documents(self) -> Iterator[Path]:
-        """The JSON lines of the recording, in order."""
+        """The files of JSON lines, in order."""
         yield from sorted(self.root.glob("*.jsonl"))
         for name in ("events", "checkpoints", "answers"):
             yield from sorted((self.root / name).glob("*.jsonl"))
 
     def lines(self, name: str, key: str = "id") -> JsonLines:
-        """`jobs`, `files`, `stored_completions` or `batches`."""
+        """The lines of `jobs`, `files`, `stored_completions` or `batches`."""
         return JsonLines(self.root / f"{name}.jsonl", key)
 
     def of_job(self, kind: str, job_id: str) -> JsonLines:
-        """`events` or `checkpoints` of one job."""
+        """The lines of a job's `events` or `checkpoints`."""
         return JsonLines(self.root / kind / f"{file_stem(job_id)}.jsonl")
 
     def answers(self, model: str) -> JsonLines:
@@ -185,7 +189,7 @@ class RecordingFolder:
         return self.root / "files" / (file_stem(file_id) + file_suffix(filename))
 
     def content(self, file: dict[str, Any]) -> Path | None:
-        """The recorded content of a line of `files.jsonl`. A path that leaves `files/` is none of a recording."""
+        """The path of the content of a line of `files.jsonl`; None without content, or for a path outside `files/`."""
         name = file.get("path")
         path = (self.root / str(name)).resolve() if name else None
         inside = path is not None and path.is_relative_to((self.root / "files").resolve())

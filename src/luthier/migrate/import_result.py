@@ -1,4 +1,4 @@
-"""What an import did, object by object."""
+"""The result of an import, object by object."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 @dataclass
 class ImportResult:
-    """Ids by outcome.
+    """The ids of the imported objects, and of those that were not imported.
 
     Attributes:
-        answers: The id of the file of recorded answers, by model.
-        present: Ids that were here already.
-        missing: Files of jobs that are not in the folder.
-        damaged: Files whose checksum differs.
-        refused: Objects that cannot be kept here, with the reason.
-        faults: Files of a person's own that are no training files, with the reason, by name.
-        other_files: How many files of other kinds there are in a folder of a person's own.
-        untrainable: Jobs that cannot be trained again here, with the reason.
+        source: The address of the recorded account, or the folder.
+        answers: Model → id of the file with its recorded answers.
+        present: Ids of objects that existed already.
+        missing: Ids of files without content in the folder.
+        damaged: Ids of files whose checksum differs.
+        refused: Id → reason, for objects that cannot be stored here.
+        faults: Name → reason, for the user's own files that are not training files.
+        other_files: How many files other than JSONL the user's own folder contains.
+        untrainable: Job id → reason, for jobs that cannot be trained again here.
     """
 
     source: str
@@ -37,7 +38,7 @@ class ImportResult:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that the folder has is here."""
+        """Whether everything in the folder was imported."""
         return not (self.damaged or self.refused or self.faults)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""A recording into a data folder: files, jobs, batches and stored completions keep their ids, and what the old models
-answered becomes a file per model.
+"""Imports a recording into a data folder.
+
+Files, jobs, batches and stored completions keep their ids; the answers of each old model become a file.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from luthier.types.job_options import IMPORTED_FROM
 from luthier.types.stored import StoredCompletion, foreign_fields, stored_message
 
 ANSWERS_PURPOSE = "evals"
-_MAX_VALUE, _MAX_PAIRS = 512, 16  # of metadata
+_MAX_VALUE, _MAX_PAIRS = 512, 16  # OpenAI's limits of metadata: characters of a value, number of pairs
 
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """The server's limits on stored completions: days that they are kept, and how many."""
+    """The server's limits for stored completions: how many days they are kept, and how many of them."""
 
     days: int
     completions: int
 
 
 def import_folder(root: Path, store: Store, limits: ImportLimits) -> ImportResult:
-    """Imports what is not there yet.
+    """Imports the objects of a folder that do not exist yet.
 
     Raises:
-        LuthierError: the folder has neither a recording nor JSONL files.
+        LuthierError: The folder contains neither a recording nor JSONL files.
     """
     folder = RecordingFolder(root)
     if not folder.is_recording:
@@ -73,7 +74,7 @@ class _Import:
                 self._add(file_id, self.result.files, self.store.imports().add_file(file, path, self.result.source))
 
     def answers(self) -> None:
-        """Replaced by those of a later recording, which has more."""
+        """Imports each model's answers as a file, which replaces that of an earlier, shorter recording."""
         for path in sorted((self.folder.root / "answers").glob("*.jsonl")):
             model = next((str(line["model"]) for line in self.folder.answer_lines(path)), None)
             if model is None:
@@ -100,7 +101,7 @@ class _Import:
                 self._keep(batch_id, self.result.batches, partial(self._restore_batch, batch))
 
     def stored_completions(self, limits: ImportLimits) -> None:
-        """The newest ones that there is room for; none that is here already is deleted for them."""
+        """Imports the newest stored completions that fit the limit, without deleting existing ones."""
         entries = dict(_by_time(self.folder.lines("stored_completions").entries))
         stored = self.store.stored_completions
         fresh = [completion_id for completion_id in entries if not stored.exists(completion_id)]
@@ -117,11 +118,11 @@ class _Import:
                 self._keep(completion_id, self.result.stored_completions, add)
 
     def _restore_batch(self, fields: dict[str, Any]) -> bool:
-        """Raises ValidationError. Services may leave the counts out."""
+        """Adds a batch and returns whether it is new. Some services leave out the counts. Raises ValidationError."""
         return self.store.batches.restore(Batch(**fields | {"request_counts": fields.get("request_counts") or {}}))
 
     def _store_completion(self, fields: dict[str, Any], limits: ImportLimits) -> bool:
-        """Raises ValidationError. False for an id that another project has."""
+        """Adds a stored completion; returns False if another project has its id. Raises ValidationError."""
         pairs = {**(fields.get("metadata") or {}), IMPORTED_FROM: self.result.source[:_MAX_VALUE]}
         completion = StoredCompletion(**foreign_fields(fields) | {"metadata": dict(list(pairs.items())[-_MAX_PAIRS:])})
         sent = [message for message in fields.get("messages") or [] if isinstance(message, dict)]

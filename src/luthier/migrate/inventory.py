@@ -1,4 +1,4 @@
-"""The inventory of an account: fine-tuned models with their jobs, files and last days, and what is lost first."""
+"""The inventory of an account: fine-tuned models with jobs, files and shutdown dates, and what will be lost first."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from luthier.migrate.shutdown import LAST_TRAINING_DAY, Shutdown
 
 FORMAT_VERSION = 1
 STORED_COMPLETION_DAYS = 30
-MIN_MULTIPLIER = 1e-3  # a smaller learning_rate_multiplier is an absolute learning rate, as some services write it
+MIN_MULTIPLIER = 1e-3  # anything smaller is taken for an absolute learning rate, which some services return instead
 FileState = Literal["available", "deleted", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of the account, or one that a job refers to and that is no longer there."""
+    """A file of the account, or a file that a job refers to and that no longer exists."""
 
     id: str
     state: FileState
@@ -54,7 +54,7 @@ class JobEntry:
 
     @property
     def files(self) -> dict[str, list[str]]:
-        """File ids by role: training, validation, result."""
+        """The job's file ids by role: training, validation, result."""
         roles = {"training": self.job.get("training_file"), "validation": self.job.get("validation_file")}
         ids = {role: [str(file_id)] if file_id else [] for role, file_id in roles.items()}
         return ids | {"result": [str(file_id) for file_id in self.job.get("result_files") or []]}
@@ -85,13 +85,13 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A fine-tuned model. `listed`: whether `GET /models` has it; None if that list could not be read."""
+    """A fine-tuned model; `listed` says whether `GET /models` has it, None if that list could not be read."""
 
     id: str
     base: str | None
     listed: bool | None
     shutdown: Shutdown | None
-    local: bool = False  # served by a Luthier itself, which switches nothing off
+    local: bool = False  # whether a Luthier server serves it, which switches nothing off
     job: JobEntry | None = None
 
     def days_left(self, today: date) -> int | None:
@@ -104,7 +104,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredCompletions:
-    """Stored chat completions. `complete`: False if only the oldest were counted."""
+    """The stored chat completions of an account; `complete` is False if only the oldest were counted."""
 
     count: int = 0
     complete: bool = True
@@ -113,7 +113,7 @@ class StoredCompletions:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What an account holds on one day. `gaps`: parts that could not be read."""
+    """The contents of an account on one day; `gaps` are the parts that could not be read."""
 
     base_url: str
     provider: Provider
@@ -128,11 +128,11 @@ class Inventory:
 
     @property
     def last_training_day(self) -> Shutdown | None:
-        """The last day on which the service accepts jobs; None where it is not published."""
+        """The last day on which the service accepts jobs; None if the service has not published one."""
         return LAST_TRAINING_DAY.get(self.provider)
 
     def job_files(self, job: JobEntry | None) -> list[tuple[str, FileEntry]]:
-        """(role, file) of a job."""
+        """The files of a job with their roles; empty without a job."""
         roles = job.files if job else {}
         return [
             (role, self.files.get(file_id, FileEntry(file_id, "unknown")))
@@ -141,7 +141,7 @@ class Inventory:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of `--json` and of `inventory.json`."""
+        """The document that `--json` prints and `inventory.json` contains."""
         training_day = self.last_training_day
         return {
             "format_version": FORMAT_VERSION,
@@ -182,7 +182,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Something that is lost if nothing is done; `last_day`: None if no day is published."""
+    """Objects that will be lost if nothing is done; `last_day` is None if no date has been published."""
 
     kind: Literal["stored_completions", "answers", "batch_outputs", "files", "jobs"]
     count: int
@@ -195,7 +195,7 @@ class Loss:
 
 
 def losses(inventory: Inventory, language: Language | None = None) -> list[Loss]:
-    """What is lost if nothing is done, in the order in which to save it: by last day, undated ones at the end."""
+    """What will be lost if nothing is done, in the order in which to save it: by date, undated losses last."""
     entries = [
         *_stored_losses(inventory, language),
         *_batch_losses(inventory, language),
@@ -207,7 +207,7 @@ def losses(inventory: Inventory, language: Language | None = None) -> list[Loss]
 
 def _stored_losses(inventory: Inventory, language: Language | None) -> Iterable[Loss]:
     stored = inventory.stored
-    if not stored.count or any(model.local for model in inventory.models):  # a Luthier keeps them
+    if not stored.count or any(model.local for model in inventory.models):  # a Luthier server keeps them
         return
     expiry = _day((stored.oldest or 0) + STORED_COMPLETION_DAYS * 86400) if stored.oldest else None
     count = f"{stored.count}{'' if stored.complete else '+'}"

@@ -1,4 +1,4 @@
-"""The words of an inventory, for the terminal and the HTML page."""
+"""The texts of an inventory, for the terminal and the HTML page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILE_STATES = {"available": ("available", "可下载"), "deleted": ("DELETED", 
 
 
 def columns(language: Language | None = None) -> list[str]:
-    """Titles of the table of models."""
+    """The column titles of the table of models."""
     return [
         say("model", "模型", language),
         say("days left", "剩余天数", language),
@@ -64,7 +64,7 @@ def file_state(file: FileEntry, language: Language | None = None) -> str:
 
 
 def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
-    """What limits the inventory: the project of the key, parts that could not be read, the last training day."""
+    """Sentences about the limits of the inventory: unreadable parts, inferred dates, the project of the key."""
     lines = []
     if day := inventory.last_training_day:
         text = ("≥ " if day.earliest else "") + day.date.isoformat()
@@ -111,7 +111,7 @@ def notes(inventory: Inventory, language: Language | None = None) -> list[str]:
 
 
 def gap_text(area: Gap, language: Language | None = None) -> str:
-    """Why a part of the account is missing."""
+    """A sentence that says why a part of the account is missing."""
     if area.is_absent:
         return say(
             f"This service does not support: {area.area} ({area.message})",
@@ -126,7 +126,7 @@ def gap_text(area: Gap, language: Language | None = None) -> str:
 
 
 def render_html(inventory: Inventory, language: Language | None = None) -> str:
-    """One self-contained page without scripts or external resources."""
+    """The inventory as a self-contained HTML page, without scripts or external resources."""
     return _template().render(
         inventory=inventory,
         losses=losses(inventory, language),

@@ -1,6 +1,7 @@
-"""A judge model between the old and the new answer to each question.
+"""Compares the old and the new answer to each question with a judge model.
 
-It is asked twice, in both orders. A verdict that changes with the order counts as none: models prefer a place.
+The judge sees each pair twice, in both orders. A verdict that changes with the order counts as equal, since models tend
+to prefer one position.
 """
 
 from __future__ import annotations
@@ -40,12 +41,15 @@ _MAX_TOKENS = 32
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Verdicts of one judge.
+    """The verdicts of a judge, as numbers of questions.
 
     Attributes:
-        equal: Questions without a winner; among them `swayed`, where the verdict changed with the order, and
-            `unread`, where a reply was no verdict.
-        difference: The share of questions that the new model won, minus that of the old one.
+        old_better: Questions for which the old answer won.
+        new_better: Questions for which the new answer won.
+        equal: Questions without a winner, including `swayed` and `unread`.
+        swayed: Questions whose verdict changed with the order of the answers.
+        unread: Questions for which a reply was not a verdict.
+        difference: The share of questions that the new model won, minus the share that the old one won.
     """
 
     judge: str
@@ -66,7 +70,13 @@ def judged(
     *,
     concurrency: int = 8,
 ) -> Judgement:
-    """Texts only. Answers that are alike are equal without being shown to the judge."""
+    """Judges the text answers to each case. Identical answers count as equal without a request.
+
+    Args:
+        judge: The name of the judge model.
+        complete: Sends the body of a chat request and returns the response.
+        old, new: The answers of both models, in the order of `cases`.
+    """
     pairs = [(a.content or "", b.content or "") for a, b in zip(old, new, strict=True)]
     differing = [index for index, pair in enumerate(pairs) if not exact_match(*pair)]
     questions = [
@@ -83,7 +93,7 @@ def judged(
         concurrency=concurrency,
     )
     verdicts = [_verdict(reply.content) for reply in replies]
-    both = list(zip(verdicts[0::2], verdicts[1::2], strict=True))  # with the old answer as A, then as B
+    both = list(zip(verdicts[0::2], verdicts[1::2], strict=True))  # the old answer is A in the first, B in the second
     won = {"old": both.count(("A", "B")), "new": both.count(("B", "A"))}
     unread = sum(None in verdict for verdict in both)
     swayed = sum(first in ("A", "B") and first == second for first, second in both)
@@ -103,7 +113,7 @@ def _question(case: Case, first: str, second: str) -> Case:
 
 
 def _verdict(reply: str | None) -> str | None:
-    """None for a reply that is none."""
+    """The verdict in a reply: A, B or equal; None if there is none."""
     try:
         choice = json.loads(reply or "")["better"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What a recording says of each model, without reading its answers: for a page that is looked at often."""
+"""A summary of a recording by model, from its inventory and manifest alone, which is fast enough for a web page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from luthier.types.overview import RecordedModel
 
 @dataclass(frozen=True)
 class RecordingOverview:
-    """`updated_at`: ISO 8601, None before the first run has come to its end."""
+    """The models of a recording; `updated_at` is in ISO 8601, None while the first run has not finished."""
 
     provider: str
     updated_at: str | None
@@ -19,7 +19,12 @@ class RecordingOverview:
 
 
 def recording_overview(root: Path) -> RecordingOverview:
-    """Raises LuthierError for a damaged recording, OSError for a folder that is none."""
+    """The overview of the recording in a folder.
+
+    Raises:
+        LuthierError: The recording is damaged.
+        OSError: The folder contains no recording.
+    """
     folder = RecordingFolder(root)
     inventory = read_json(folder.inventory)
     manifest = read_json(folder.manifest) if folder.manifest.exists() else {}

@@ -1,4 +1,4 @@
-"""A folder of a person's own JSONL files, for accounts that no longer answer, into a data folder as training files."""
+"""Imports a folder of the user's own JSONL files as training files, for accounts that no longer answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from luthier.types.errors import LuthierError
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
-    """The files below `root`, and those of them that may have examples."""
+    """The JSONL files below `root`, and the number of other files."""
 
     root: Path
     jsonl: list[Path]
@@ -26,7 +26,7 @@ class OwnFiles:
 
     @classmethod
     def below(cls, root: Path) -> OwnFiles:
-        """Hidden files and folders are left out. Raises LuthierError if there is no JSONL file."""
+        """Finds the files below `root`, without hidden ones. Raises LuthierError if there is no JSONL file."""
         paths = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path, root))
         jsonl = [path for path in paths if path.suffix.lower() == ".jsonl"]
         if not jsonl:
@@ -42,8 +42,13 @@ class OwnFiles:
 
 
 def import_own_files(root: Path, store: Store) -> ImportResult:
-    """Ids are derived from content and name, so the same file has the same id in every run. A file that has a line
-    which is no example is not imported; the result says which line.
+    """Imports the JSONL files below `root`.
+
+    Ids are derived from content and name, so a file has the same id in every run. A file is refused if one of its lines
+    is not an example; the result names the line.
+
+    Raises:
+        LuthierError: There is no JSONL file.
     """
     own = OwnFiles.below(root)
     result = ImportResult(root.resolve().as_uri(), other_files=own.others)
@@ -60,7 +65,7 @@ def import_own_files(root: Path, store: Store) -> ImportResult:
 
 
 def fault_of(path: Path) -> str | None:
-    """Why a file cannot be a training file, with the line; None for one whose lines are all examples of some kind."""
+    """Why a file is not a training file, with the line; None if every line is an example."""
     number = 0
     try:
         for line in read_lines(path):

@@ -1,4 +1,4 @@
-"""The words and the HTML page of reports on successors."""
+"""The texts and the HTML page of a report that compares old models with their successors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from luthier.migrate.pair_report import PairReport, Usage
 if TYPE_CHECKING:
     import jinja2
 
-Row = tuple[str, str, str, str]  # metric, old, new, difference with its interval
+Row = tuple[str, str, str, str]  # metric, old value, new value, difference with its interval
 
 
 def metric_rows(pair: PairReport, mode: str, language: Language | None = None) -> list[Row]:
-    """The metrics that both models have. Differences carry their paired 95 % interval."""
+    """A row for each metric that both models have; differences are given with their paired 95 % interval."""
     old, new = pair.run(pair.old, mode), pair.run(pair.new, mode)
     differences = {entry.metric: entry.difference for entry in pair.comparisons if entry.first[1] == mode}
     return [
@@ -34,7 +34,7 @@ def metric_rows(pair: PairReport, mode: str, language: Language | None = None) -
 
 
 def usage_rows(pair: PairReport, language: Language | None = None) -> list[Row]:
-    """Tokens, latency and cost of both."""
+    """Rows for the tokens, latency and cost of both models."""
     titles = (
         say("prompt tokens per answer", "每个回答的提示 token", language),
         say("answer tokens per answer", "每个回答的输出 token", language),
@@ -51,7 +51,7 @@ def same_text(pair: PairReport, language: Language | None = None) -> str:
 
 
 def judged_text(pair: PairReport, language: Language | None = None) -> str:
-    """The judge's verdict in a sentence; empty without a judge."""
+    """The judge's verdicts in a sentence; empty without a judge."""
     judged = pair.judged
     if judged is None:
         return ""
@@ -77,7 +77,7 @@ def judged_text(pair: PairReport, language: Language | None = None) -> str:
 
 
 def mode_name(pair: PairReport, mode: str, language: Language | None = None) -> str:
-    """Empty for texts."""
+    """Whether requests contain function definitions, as a title; empty if the answers are texts."""
     if pair.report.kind != "functions":
         return ""
     if mode == "none":
@@ -86,7 +86,7 @@ def mode_name(pair: PairReport, mode: str, language: Language | None = None) -> 
 
 
 def render_html(pairs: Sequence[PairReport], language: Language | None = None) -> str:
-    """One self-contained page without scripts or external resources."""
+    """The reports as a self-contained HTML page, without scripts or external resources."""
     return _template().render(
         pairs=pairs,
         metric_rows=lambda pair, mode: metric_rows(pair, mode, language),

@@ -1,4 +1,4 @@
-"""An old model against its successor on the questions that were recorded, which needs the old model no more."""
+"""Compares an old model with its successor on the recorded questions, so the old model is no longer needed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from luthier.migrate.recorded import RecordedModel
 from luthier.types.errors import LuthierError
 
 Complete = Callable[[dict[str, Any]], dict[str, Any]]
-_MODES = ("full", "none")  # of definitions; questions without any count as full
+_MODES = ("full", "none")  # definitions in a request; a question without any belongs to "full"
 _HEADLINES = ("call_exact", "chrf")
-_MIN_GAP, _MAX_LOST = 0.1, 50  # of questions that the successor answers worse: least difference in score, and number
+# Questions that the successor answers worse are listed from this difference in score on, and at most so many.
+_MIN_GAP, _MAX_LOST = 0.1, 50
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """The questions of one mode of definitions, with the answers of both models."""
+    """The questions that were sent with, or without, function definitions, and the answers of both models."""
 
     mode: Any
     cases: list[Case]
@@ -43,7 +44,7 @@ class QuestionSet:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Means per answer; `usd_per_1000`: of 1,000 answers, None where no price is known; `latency_s`: the median."""
+    """Mean tokens per answer, the median latency, and the cost of 1,000 answers (None if the price is unknown)."""
 
     prompt_tokens: float
     completion_tokens: float
@@ -53,14 +54,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class PairReport:
-    """The successor on the questions of the old model.
+    """The comparison of an old model with its successor.
 
     Attributes:
-        same: The share of questions that both answer alike.
-        unused: How many questions have no reference.
-        refused: Why the successor's service refused questions, such as those that are longer than its context.
+        same: The share of questions with equal answers.
+        seen_in_training: How many questions come from the training file.
+        unused: How many questions have no reference answer, so that they are not scored.
+        refused: Why the successor's service refused questions, such as those that exceed its context.
         lost: Questions that the old model answered better.
-        judged: What a judge says of the texts; None without a judge.
+        judged: The verdicts on text answers; None without a judge.
     """
 
     old: str
@@ -77,7 +79,7 @@ class PairReport:
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """The successor against the old model, with equal definitions."""
+        """The comparisons of the successor with the old model, each with the same definitions in requests."""
         return [entry for entry in self.report.comparisons if entry.first[0] != entry.second[0]]
 
     def run(self, model: str, mode: str) -> ModelRun:
@@ -88,7 +90,7 @@ class PairReport:
         return [run.definitions for run in self.report.runs if run.model == self.new]
 
     def notes(self, language: Language | None = None) -> list[str]:
-        """The verdicts and what would help, then what limits them."""
+        """Sentences with verdicts and advice, followed by the limits of the comparison."""
         lines = self.report.advice(language)
         if self.refused:
             lines.append(
@@ -143,11 +145,17 @@ def compare(
     judge: str | None = None,
     on_answer: Callable[[], None] | None = None,
 ) -> PairReport:
-    """Puts the recorded questions to the successor. `max_tokens` per answer; None: as when they were recorded.
-    `judge`: a model of the same service that compares texts; calls need none.
+    """Sends the recorded questions to the successor and compares its answers with the recorded ones.
+
+    Args:
+        complete: Sends the body of a request and returns the response.
+        limit: Compare at most so many questions; None for all.
+        max_tokens: The token limit of an answer; None for the limit of the recording.
+        judge: A model of the same service that compares text answers; calls are compared exactly.
+        on_answer: Called after each answer, from any thread.
 
     Raises:
-        LuthierError: no answer of the old model was recorded, or none that has a reference.
+        LuthierError: No answer of the old model was recorded, or no question has a reference answer.
     """
     lines = _limited(list(model.answers), limit)
     if not lines:
@@ -189,17 +197,17 @@ def compare(
 
 
 def _judged(judge: str, complete: Complete, entry: QuestionSet, concurrency: int) -> Judgement:
-    """Of all questions, with a reference or without one."""
+    """The judge's verdicts on all questions, including those without a reference answer."""
     return judged(judge, _Completer(complete), entry.cases, entry.old, entry.new, concurrency=concurrency)
 
 
 def question_count(model: RecordedModel, limit: int | None) -> int:
-    """How many answers `compare` samples."""
+    """How many questions `compare` sends to the successor."""
     return len(_limited(list(model.answers), limit))
 
 
 def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
-    """Up to `limit` lines, evenly spaced in an order that hangs on the questions alone."""
+    """Up to `limit` lines, evenly spaced in an order that depends only on the questions."""
     if limit is None or len(lines) <= limit:
         return lines
     lines = sorted(lines, key=lambda line: str(line.get("custom_id")))
@@ -208,7 +216,7 @@ def _limited(lines: list[dict[str, Any]], limit: int | None) -> list[dict[str, A
 
 @dataclass(frozen=True, slots=True)
 class _Completer:
-    """Answers an empty text where the service refuses the question itself; every other error is raised."""
+    """Sends requests. A question that the service refuses is answered with an empty text; other errors are raised."""
 
     complete: Complete
     refused: list[str] = field(default_factory=list)
@@ -232,7 +240,7 @@ class _Sampler:
     on_answer: Callable[[], None] | None
 
     def question_set(self, mode: Any, lines: Sequence[dict[str, Any]]) -> QuestionSet | None:
-        """None if no question is of this mode."""
+        """Samples the answers of the successor in one mode; None if there is no question of this mode."""
         lines = [line for line in lines if (line.get("definitions") or "full") == mode]
         if not lines:
             return None
@@ -241,7 +249,7 @@ class _Sampler:
             self.complete,
             self.successor,
             cases,
-            "full",  # a question without definitions has none that could be sent
+            "full",  # sends the definitions of a question, if it has any
             max_tokens=self.max_tokens,
             concurrency=self.concurrency,
             on_answer=self.on_answer,
@@ -250,7 +258,7 @@ class _Sampler:
 
 
 def _example(line: dict[str, Any], number: int) -> Any:
-    """The question with its reference; a question without one gets an empty one, which is not scored."""
+    """A question with its reference answer; without one, an empty reference that is not scored."""
     request = line["request"]
     messages = request.get("messages") or [{"role": "user", "content": request.get("prompt")}]
     reference = line.get("reference") or {"role": "assistant", "content": None}
@@ -285,7 +293,7 @@ def _summary(model: str, entry: QuestionSet, answers: Sequence[Answer], *, calls
 
 
 def _alike(old: Answer, new: Answer) -> bool:
-    """Equal calls in order, or equal texts as far as case and white space go."""
+    """Whether two answers have equal calls in the same order, or texts that differ only in case and white space."""
     if old.calls or new.calls:
         first, second = ([[call.name, call.arguments] for call in answer.calls] for answer in (old, new))
         return json_equal(first, second)
@@ -293,7 +301,7 @@ def _alike(old: Answer, new: Answer) -> bool:
 
 
 def _usage(answers: Sequence[Answer], cost: Callable[[int, int], float] | None) -> Usage:
-    """`cost`: US dollars of (prompt, completion) tokens. Questions that were refused have none and do not count."""
+    """The usage of answers that were not refused; `cost` returns the US dollars for prompt and completion tokens."""
     answers = [answer for answer in answers if answer.prompt_tokens] or answers
     prompt = sum(answer.prompt_tokens for answer in answers) / len(answers)
     completion = sum(answer.completion_tokens for answer in answers) / len(answers)
@@ -304,7 +312,7 @@ def _usage(answers: Sequence[Answer], cost: Callable[[int, int], float] | None) 
 
 
 def _lost(question_sets: Sequence[QuestionSet], runs: Sequence[ModelRun]) -> list[dict[str, Any]]:
-    """Questions that the old model answered better, the largest gap first, with both answers as text."""
+    """The questions that the old model answered better, the largest difference first, with both answers as text."""
     rows: list[tuple[float, dict[str, Any]]] = []
     for entry, new, old in zip(question_sets, runs, runs[len(question_sets) :], strict=False):
         metric = next(name for name in _HEADLINES if name in new.scores)
@@ -328,7 +336,7 @@ def _answer_text(answer: Answer) -> str:
 
 
 def _calls_text(calls: Sequence[dict[str, Any]]) -> str:
-    """A line per call, as `name(arguments)`."""
+    """One line per call, in the form `name(arguments)`."""
     values = ((call["name"], call["arguments"]) for call in calls)
     return "\n".join(
         f"{name}({text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)})" for name, text in values

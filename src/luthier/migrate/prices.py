@@ -4,7 +4,7 @@ from luthier.generate.budget import FREE, Price
 from luthier.migrate.inventory import ModelEntry
 from luthier.migrate.shutdown import undated
 
-# As OpenAI last published them; Azure bills the same tokens and, besides, each hour of a deployment.
+# OpenAI's prices as last published. Azure charges the same per token, and also for each hour of a deployment.
 _FINE_TUNED = {
     "gpt-4.1": Price(3.00, 12.00),
     "gpt-4.1-mini": Price(0.80, 3.20),
@@ -19,5 +19,5 @@ _FINE_TUNED = {
 
 
 def inference_price(model: ModelEntry) -> Price | None:
-    """Free for models of a Luthier; None where no price is published."""
+    """The price of a model's answers: free for models of a Luthier server, None if no price is published."""
     return FREE if model.local else _FINE_TUNED.get(undated(model.base or ""))

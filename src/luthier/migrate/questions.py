@@ -1,4 +1,4 @@
-"""Questions for the old models: from validation files, training files, files of prompts and stored completions."""
+"""The questions for old models, from validation files, training files, files of prompts and stored completions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Source = Literal["validation", "training", "prompts", "stored_completions"]
 Definitions = Literal["full", "none"]
 Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 _DEFINITION_KEYS = ("tools", "functions")
-_TOKENS_PER_MESSAGE = 16  # around a message in any chat template; a generous bound
-_MAX_IMAGE_TOKENS = 50_000  # of one image, in the models that count most for it
+_TOKENS_PER_MESSAGE = 16  # a generous bound for what a chat template adds around a message
+_MAX_IMAGE_TOKENS = 50_000  # an upper bound for an image, in the models that count the most tokens for it
 _MAX_STOP_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request to a model: a conversation, or with a `prompt` in `body` a text to be completed.
+    """A request to a model: a conversation, or a text to complete if `body` has a `prompt`.
 
-    `definitions`: whether the model sees the function definitions of the example.
+    `definitions` says whether the request contains the example's function definitions; None if there are none.
     """
 
     body: dict[str, Any]
@@ -36,7 +36,7 @@ class Question:
 
     @property
     def id(self) -> str:
-        """Equal for equal questions, in every run."""
+        """An id derived from the body, so that equal questions have the same id in every run."""
         canonical = json.dumps(self.body, sort_keys=True, ensure_ascii=True)
         return "q-" + hashlib.sha256(canonical.encode()).hexdigest()[:20]
 
@@ -46,21 +46,21 @@ class Question:
 
     @property
     def max_prompt_tokens(self) -> int:
-        """An upper bound for any tokenizer, which needs at most one token per byte."""
+        """An upper bound for the prompt's tokens: no tokenizer needs more than one token per byte."""
         text, images = _text_and_images(self.body)
         messages = len(self.body.get("messages", ()))
         return len(text.encode()) + images * _MAX_IMAGE_TOKENS + _TOKENS_PER_MESSAGE * messages
 
     @property
     def typical_tokens(self) -> tuple[int, int]:
-        """(prompt, completion), at four bytes per token; for the estimate, not for the cap."""
+        """Estimated prompt and completion tokens, at four bytes per token. The cost cap does not use them."""
         text, images = _text_and_images(self.body)
         reply = json.dumps(self.reference, ensure_ascii=False) if self.reference else "x" * 800
         return len(text.encode()) // 4 + images * 1000, len(reply.encode()) // 4
 
 
 def _text_and_images(body: dict[str, Any]) -> tuple[str, int]:
-    """The body as JSON without its images, and their number."""
+    """The body as JSON without its images, and the number of images."""
     images = 0
 
     def strip(value: Any) -> Any:
@@ -76,14 +76,14 @@ def _text_and_images(body: dict[str, Any]) -> tuple[str, int]:
 
 
 def endpoint_of(base: str | None) -> Endpoint:
-    """Where models fine-tuned on `base` answer."""
+    """The endpoint of models that were fine-tuned on `base`."""
     return "/v1/completions" if completes_text(base or "") else "/v1/chat/completions"
 
 
 def read_examples(path: Path, source: Source) -> list[dict[str, Any]]:
-    """The examples of a JSONL file as conversations; in a file of prompts a line may also be text.
+    """The examples of a JSONL file as conversations. In a file of prompts, a line may also be plain text.
 
-    Lines that are no examples are left out.
+    Lines that are not examples are left out.
     """
     with path.open(encoding="utf-8", errors="replace") as lines:
         rows = [_parse(line, source) for line in lines if line.strip()]
@@ -97,9 +97,10 @@ def questions_of(
     variants: Sequence[Definitions],
     endpoint: Endpoint = "/v1/chat/completions",
 ) -> list[Question]:
-    """Questions of up to `limit` examples, evenly spaced; examples with definitions once per variant.
+    """The questions of up to `limit` examples, evenly spaced; None for all.
 
-    Only examples of one text can be put to a model that completes texts; the others give no question.
+    Examples with function definitions give a question for each of the `variants`. Models that complete texts get only
+    the examples that consist of a prompt and its completion.
     """
     stop = common_end(examples) if endpoint == "/v1/completions" else None
     if limit and len(examples) > limit:
@@ -110,12 +111,12 @@ def questions_of(
 
 
 def unique(questions: Iterable[Question]) -> list[Question]:
-    """Equal questions once, in order."""
+    """The questions without repetitions, in their order."""
     return list({question.id: question for question in questions}.values())
 
 
 def stored_example(completion: dict[str, Any]) -> dict[str, Any]:
-    """A stored completion, as recorded, in the form of an example."""
+    """A recorded stored completion in the form of an example."""
     messages = [
         {key: message[key] for key in ("role", "content", "tool_calls", "tool_call_id", "name") if message.get(key)}
         for message in completion.get("messages") or []
@@ -126,8 +127,9 @@ def stored_example(completion: dict[str, Any]) -> dict[str, Any]:
 
 
 def common_end(examples: Sequence[dict[str, Any]]) -> str | None:
-    """The mark that ends every answer, such as `\n` or ` END`, which data for models that complete texts has; None
-    without one. It occurs in no answer before, and begins with neither a letter nor a digit.
+    """The stop mark at the end of every answer, such as `\n` or ` END`, in data for models that complete texts.
+
+    It occurs nowhere else in an answer and does not begin with a letter or digit. None if there is no such mark.
     """
     texts = {str(reference.get("content") or "") for example in examples if (reference := _split(example)[1])}
     shortest = min(texts, key=len, default="")
@@ -146,7 +148,7 @@ def _parse(line: str, source: Source) -> Any:
 
 
 def _conversation(row: Any) -> dict[str, Any] | None:
-    """An example of any kind as messages with its definitions; of a preference, its input and the preferred answer."""
+    """An example of any kind as messages with definitions; a preference pair becomes its input and preferred answer."""
     if isinstance(row, str):
         return {"messages": [{"role": "user", "content": row}]}
     if not isinstance(row, dict):
@@ -163,7 +165,7 @@ def _conversation(row: Any) -> dict[str, Any] | None:
 
 
 def _split(example: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """The messages before the last one of the assistant, and that one if it is the last."""
+    """The messages without a final answer, and that answer; None if the last message is not the assistant's."""
     messages = [message for message in example.get("messages") or [] if isinstance(message, dict)]
     if messages and messages[-1].get("role") == "assistant":
         return messages[:-1], messages[-1]
@@ -194,12 +196,12 @@ def _completion_question(example: dict[str, Any], source: Source, stop: str | No
 
 
 def _sent(message: dict[str, Any]) -> dict[str, Any]:
-    """A message without the keys of training."""
+    """A message without the keys that only training reads."""
     return {key: value for key, value in message.items() if key != "weight"}
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """Examples of `--prompts`. Raises OptionsError for a file without any."""
+    """The examples of a `--prompts` file. Raises OptionsError if it has none."""
     examples = [example for example in read_examples(path, "prompts") if example.get("messages")]
     if not examples:
         raise OptionsError(say(f"{path} has no prompts.", f"{path} 里没有提示。"))

@@ -1,4 +1,4 @@
-"""The README.md of a recording folder: its format, for people and programs without Luthier."""
+"""The README.md of a recording, which describes its format to people and programs without Luthier."""
 
 README = """\
 # Recording of a fine-tuning account

@@ -1,4 +1,4 @@
-"""The models of a recording, with what is left of each: its job, its files, its answers."""
+"""The models of a recording, each with its job, its files and its answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class RecordedModel:
     """A fine-tuned model of the old service.
 
     Attributes:
-        parent: The fine-tuned model that its job continued, if any.
-        training, validation: Recorded files; None for one that is gone or was never there.
-        lines: Its lines of `answers`.
-        stored: Stored completions that it answered, as recorded.
+        base: The base model that it was fine-tuned on; None if unknown.
+        parent: The fine-tuned model that its job continued; None if it started from a base.
+        training, validation: The recorded files; None for a file that no longer exists or never existed.
+        lines: The model's lines in `answers/`.
+        stored: The stored completions that the model answered, as recorded.
     """
 
     name: str
@@ -44,7 +45,7 @@ class RecordedModel:
 
     @property
     def answers(self) -> Iterator[dict[str, Any]]:
-        """The lines that have a response."""
+        """The lines with a response."""
         return (line for line in self.lines if line.get("response"))
 
     @property
@@ -53,10 +54,10 @@ class RecordedModel:
 
 
 def recorded_models(root: Path, names: Iterable[str] = ()) -> list[RecordedModel]:
-    """Every model of a recording, or those of `names`, a model before those that continue it.
+    """The models of a recording, or those in `names`, sorted so that a model comes before those that continue it.
 
     Raises:
-        LuthierError: the folder is no recording, or has no model of a name.
+        LuthierError: The folder contains no recording, or a name is unknown.
     """
     folder = RecordingFolder(root)
     if not folder.is_recording:

@@ -1,4 +1,4 @@
-"""`luthier migrate record`: a whole account into one folder, free parts first, then the answers of its old models."""
+"""`luthier migrate record`: records an account in a folder, first what is free, then the answers of its models."""
 
 from __future__ import annotations
 
@@ -35,12 +35,23 @@ from luthier.migrate.survey import Survey
 from luthier.migrate.untrainable import has_images
 
 _PURPOSES = {"fine-tune", "fine-tune-results", "batch", "batch_output", "evals"}
-Progress = Callable[..., None]  # (part, done, total), and the dollars spent for the part `answers`
+Progress = Callable[..., None]  # called with part, done and total; for the part `answers` also with the US dollars
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOptions:
-    """What to record. `models`: none for all; `deployments`: names under which models answer, as on Azure."""
+    """What to record.
+
+    Attributes:
+        models: The models whose answers are recorded; empty for all.
+        deployments: Model → its name in requests, for services such as Azure.
+        prompts: A file of additional prompts for every model.
+        stored: Whether to send the inputs of stored completions again.
+        definitions: Whether examples with functions are sent with definitions, without, or both.
+        limit: Examples per model and source; None for all.
+        all_files: Whether to download files of other purposes too.
+        price: The price of every model; None for the published prices.
+    """
 
     models: tuple[str, ...] = ()
     deployments: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +66,10 @@ class RecordOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """The questions for one model that have no answer yet, with their cost in US dollars (None: price unknown)."""
+    """The questions for a model, those of them without an answer, and their cost in US dollars.
+
+    Costs are None if the price is unknown.
+    """
 
     model: ModelEntry
     price: Price | None
@@ -65,7 +79,7 @@ class ModelPlan:
 
     @property
     def max_cost(self) -> float | None:
-        """If every answer reaches its token limit and every byte is a token."""
+        """The cost if every answer reaches its token limit and every byte of a prompt is a token."""
         if self.price is None:
             return None if self.pending else 0.0
         return sum(self.price.cost(question.max_prompt_tokens, self.max_tokens) for question in self.pending)
@@ -89,7 +103,7 @@ class ModelPlan:
 
 
 class Recorder:
-    """One run of recording. Running it again resumes: what the folder has is neither downloaded nor paid for again."""
+    """One run of recording. Objects that are in the folder already are neither downloaded nor paid for again."""
 
     def __init__(
         self, account: Account, folder: RecordingFolder, options: RecordOptions, *, progress: Progress = lambda *_: None
@@ -98,7 +112,7 @@ class Recorder:
         self._files = FileRecorder(account, folder, progress=lambda done, total: progress("files", done, total))
 
     async def collect(self, inventory: Inventory) -> Recording:
-        """Everything that costs nothing. Raises LuthierError for the folder of another account or project."""
+        """Records everything that is free. Raises LuthierError for the folder of another account or project."""
         check_same_account(self._folder, inventory)
         self._folder.create()
         write_text(self._folder.root / "README.md", README)
@@ -119,7 +133,7 @@ class Recorder:
         return recording
 
     async def collect_questions(self, inventory: Inventory) -> None:
-        """Only what `plans` needs."""
+        """Records only the files and stored completions that `plans` needs."""
         jobs = [model.job for model in inventory.models if model.job]
         ids = [file_id for job in jobs for role in ("validation", "training") for file_id in job.files[role]]
         await self._files.record([inventory.files[file_id] for file_id in dict.fromkeys(ids)], {})
@@ -135,7 +149,7 @@ class Recorder:
         return [self._plan(model) for model in models]
 
     async def record_answers(self, plans: Sequence[ModelPlan], journal: Journal, recording: Recording) -> None:
-        """Puts the questions to the models and fills in `recording`."""
+        """Sends the pending questions to the models, and adds the counts and the cost to `recording`."""
         prices = {plan.model.id: plan.price for plan in plans}
         total = sum(len(plan.pending) for plan in plans)
         recorder = AnswerRecorder(
@@ -162,7 +176,10 @@ class Recorder:
         return ModelPlan(model, price, tuple(questions), pending, self._options.answers.max_tokens)
 
     def _questions(self, model: ModelEntry) -> list[Question]:
-        """Of the job's validation file, else its training file; of `--prompts`; of the model's stored completions."""
+        """The questions for a model.
+
+        They come from the job's validation file, else from its training file, and from `--prompts` and `--stored`.
+        """
         options, endpoint = self._options, endpoint_of(model.base)
 
         def of(examples: list[dict[str, Any]], source: Source) -> list[Question]:
@@ -183,7 +200,7 @@ class Recorder:
         return [example for path in filter(None, paths) for example in read_examples(path, role)]
 
     def _selected_files(self, inventory: Inventory) -> Iterable[FileEntry]:
-        """Files of jobs and batches, and others by their purpose."""
+        """The files of jobs and batches, and other files by their purpose."""
         referred = {file.id for job in inventory.jobs for _, file in inventory.job_files(job)}
         for batch in inventory.batches:
             referred |= {str(batch.get(key)) for key in ("input_file_id", "output_file_id", "error_file_id")}
@@ -199,7 +216,7 @@ async def take_inventory(account: Account, project: str | None, progress: Progre
 
 async def dry_run(account: Account, folder: RecordingFolder, options: RecordOptions, project: str | None,
                   progress: Progress) -> tuple[Inventory, list[ModelPlan]]:  # fmt: skip
-    """The plans, without a recording: files with questions are read into a temporary folder."""
+    """The inventory and the plans without recording anything: files with questions go to a temporary folder."""
     inventory = await take_inventory(account, project, progress)
     with tempfile.TemporaryDirectory() as temporary:
         recorder = Recorder(account, RecordingFolder(Path(temporary)), options, progress=progress)
@@ -221,7 +238,7 @@ def _file_metadata(inventory: Inventory) -> dict[str, dict[str, Any]]:
 
 
 def _unknown_model(name: str) -> ModelEntry:
-    """A model of `--model` that the inventory lacks: it is asked all the same, with --prompts."""
+    """The entry of a `--model` that the inventory does not have; it can be asked with --prompts."""
     from luthier.migrate.shutdown import base_of
 
     return ModelEntry(name, base_of(name), listed=False, shutdown=None)

@@ -1,4 +1,4 @@
-"""The result of `luthier migrate record`, and the manifest that describes the folder."""
+"""The result of `luthier migrate record`, and the manifest of the folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Recording:
-    """The result of a run: what the folder holds, what is missing and why."""
+    """The result of a run: what the folder contains, what is missing, and why."""
 
     inventory: Inventory
     folder: RecordingFolder
@@ -27,14 +27,14 @@ class Recording:
     vision_jobs: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     answers: list[ModelAnswers] = field(default_factory=list)
-    earlier: dict[str, dict[str, Any]] = field(default_factory=dict)  # as `answers`, of earlier runs, by model
+    earlier: dict[str, dict[str, Any]] = field(default_factory=dict)  # model → the counts of earlier runs
     requests: dict[str, int] = field(default_factory=dict)
     spent_usd: float = 0.0
-    without_answers: str | None = None  # why no question was sent at all
+    without_answers: str | None = None  # why no question was sent to any model; None if some were
 
     @property
     def failed_files(self) -> list[dict[str, Any]]:
-        """Files that could not be downloaded although they exist."""
+        """Existing files that could not be downloaded."""
         return [file for file in self.files if file.get("error") and file["error"].get("status") != 404]
 
     @property
@@ -49,7 +49,7 @@ class Recording:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more can be recorded: only models that are gone have questions without answers."""
+        """Whether nothing more can be recorded: all questions without answers are for models that are switched off."""
         reasons = [(model["stopped"] or {}).get("status") for model in self._models() if model["missing"]]
         refused = any(not area.is_absent for area in self.gaps)
         return not (refused or self.failed_files or self.without_answers) and all(
@@ -57,7 +57,7 @@ class Recording:
         )
 
     def _models(self) -> list[dict[str, Any]]:
-        """The counts of every model that the folder has answers of."""
+        """The counts of every model with answers in the folder."""
         current = {model.model: {**asdict(model), "missing": model.missing} for model in self.answers}
         return list((self.earlier | current).values())
 
@@ -89,13 +89,13 @@ class Recording:
 
 
 def earlier_answers(folder: RecordingFolder) -> dict[str, dict[str, Any]]:
-    """The counts of answers in the manifest, by model."""
+    """Model → counts of its answers, from the manifest of earlier runs."""
     manifest = read_json(folder.manifest) if folder.manifest.exists() else {}
     return {str(model["model"]): model for model in manifest.get("answers") or []}
 
 
 def check_same_account(folder: RecordingFolder, inventory: Inventory) -> None:
-    """Raises LuthierError for a folder whose jobs are all unknown to the account: it is another project's."""
+    """Raises LuthierError if the account has none of the recorded jobs, so that the folder is another project's."""
     recorded = folder.lines("jobs").entries
     if recorded and inventory.jobs and recorded.keys().isdisjoint(job.id for job in inventory.jobs):
         raise LuthierError(

@@ -1,4 +1,4 @@
-"""Plans for jobs here that take the place of recorded fine-tunes."""
+"""Plans for jobs on this server that train successors of recorded models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ _NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
 
 @dataclass(frozen=True, slots=True)
 class RetrainOptions:
-    """`base`: to train on, in place of the name of the old base. `recorded`: with the recorded hyperparameters."""
+    """How to retrain.
+
+    Attributes:
+        base: The base model to train on; None for the model that the old base's name stands for here.
+        recorded: Whether to use the recorded hyperparameters instead of `auto`.
+    """
 
     base: str | None = None
     recorded: bool = False
@@ -28,17 +33,19 @@ class RetrainOptions:
 
 @dataclass(frozen=True, slots=True)
 class RetrainPlan:
-    """One job.
+    """The plan for the job that trains a successor.
 
     Attributes:
         model: The old model.
-        start: The name that the job starts from: a base, or an old model whose successor it is to continue.
+        start: What the job starts from: a base, or an old model whose successor it continues.
         source: Where the examples come from.
-        examples: Their number.
-        distilled: The examples, where they come from answers.
-        hyperparameters: What the job is created with; all others are `auto`.
+        examples: The number of examples.
+        file_ids: Role → id of the recorded file.
+        distilled: The examples that were made of answers; empty if there is a training file.
+        hyperparameters: The hyperparameters of the job; all others are `auto`.
         recorded: The hyperparameters of the old job.
-        skipped: Why there is no job.
+        skipped: Why no job is created; None if one is.
+        notes: Sentences about the plan for the user.
     """
 
     model: str
@@ -66,7 +73,7 @@ class RetrainPlan:
 
 
 def plan_retraining(models: Sequence[RecordedModel], options: RetrainOptions) -> list[RetrainPlan]:
-    """A plan per model, in an order in which a model comes before those that continue it."""
+    """A plan for each model, in the order of `models`, in which a model comes before those that continue it."""
     names = {model.name for model in models}
     return [_plan(model, options, continues=model.parent in names) for model in models]
 
@@ -129,20 +136,20 @@ def _distilled_plan(model: RecordedModel, start: str) -> RetrainPlan:
 
 
 def _suffix_of(model: str) -> str | None:
-    """The fourth part of `ft:BASE:ORGANISATION:SUFFIX:ID`."""
+    """The suffix in `ft:BASE:ORGANIZATION:SUFFIX:ID`; None if there is none that could be used here."""
     parts = model.split(":")
     return parts[3] if len(parts) > 3 and SUFFIX.fullmatch(parts[3]) else None
 
 
 def _recorded_hyperparameters(job: dict[str, Any], method: str) -> dict[str, Any]:
-    """Of the method's block, else those beside it."""
+    """The hyperparameters in the job's `method`, else those at the top level of the job."""
     block = (job.get("method") or {}).get(method) or {}
     values = {**(job.get("hyperparameters") or {}), **(block.get("hyperparameters") or {})}
     return {name: values[name] for name in _NAMES if values.get(name) is not None}
 
 
 def _translated(recorded: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Within the ranges of jobs here; what cannot be meant here becomes `auto`, with a note."""
+    """The recorded hyperparameters as this server accepts them; others become `auto`, each with a note."""
     used, notes = dict(recorded), []
     rate = recorded.get("learning_rate_multiplier")
     if isinstance(rate, int | float) and rate < MIN_MULTIPLIER:

@@ -1,8 +1,8 @@
 """Shutdown dates of fine-tuned models, with their source.
 
-A `shutdown_date` of `GET /models` is authoritative. Without one, the date that the service published for the base model
-applies, since fine-tuned models are switched off together with their base. Where the page names days or families rather
-than this base, the date is inferred.
+A `shutdown_date` in `GET /models` is authoritative. Without one, the date that the service has published for the base
+model applies, since fine-tuned models are switched off together with their base. If the service names only a family of
+models, or several dates without saying which applies, the date is inferred.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from luthier.migrate.account import Provider
 
 Source = Literal["account", "published", "inferred"]
 
-# OpenAI's deprecations page, as of November 2026. Other snapshots of a family get its date as inferred.
+# From OpenAI's deprecations page, as of November 2026. Other snapshots of a family take its date, as inferred.
 _OPENAI = {
     "babbage-002": dt.date(2026, 9, 28),
     "davinci-002": dt.date(2026, 9, 28),
@@ -30,8 +30,8 @@ _OPENAI = {
     **dict.fromkeys(("gpt-4.1", "gpt-4.1-2025-04-14"), dt.date(2027, 1, 14)),
     **dict.fromkeys(("gpt-4.1-mini", "gpt-4.1-mini-2025-04-14"), dt.date(2027, 1, 14)),
 }
-# Azure's page of July 2026 ends deployments of fine-tuned models on three days of October 2027 at the earliest. Which
-# base ends on which of them is inferred.
+# According to Azure's page of July 2026, deployments of fine-tuned models end on three days of October 2027 at the
+# earliest. Which base ends on which day is inferred.
 _AZURE = {
     "gpt-4o": dt.date(2027, 10, 1),
     "gpt-4o-mini": dt.date(2027, 10, 1),
@@ -45,7 +45,7 @@ _DATE_SUFFIX = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """A last day, of a model or of training. `earliest`: the day may still move to a later one."""
+    """The last day of a model or of training; `earliest` if the service may still postpone it."""
 
     date: dt.date
     source: Source
@@ -57,12 +57,12 @@ class Shutdown:
 
 LAST_TRAINING_DAY: dict[Provider, Shutdown] = {
     "openai": Shutdown(dt.date(2027, 1, 6), "published"),
-    "azure": Shutdown(dt.date(2027, 4, 1), "published", earliest=True),  # of customers who had trained before
+    "azure": Shutdown(dt.date(2027, 4, 1), "published", earliest=True),  # for customers who have trained there before
 }
 
 
 def base_of(model: str) -> str | None:
-    """The base in `ft:BASE:ORGANISATION:SUFFIX:ID` or in Azure's `BASE.ft-ID`; None for other names."""
+    """The base in `ft:BASE:ORGANIZATION:SUFFIX:ID` or in Azure's `BASE.ft-ID`; None for other names."""
     if model.startswith("ft:"):
         return model.split(":")[1] or None
     base, separator, _ = model.partition(".ft-")
@@ -70,7 +70,7 @@ def base_of(model: str) -> str | None:
 
 
 def undated(base: str) -> str:
-    """`gpt-4o` for `gpt-4o-2024-08-06`."""
+    """The model name without its date: `gpt-4o` for `gpt-4o-2024-08-06`."""
     return _DATE_SUFFIX.sub("", base)
 
 
@@ -79,12 +79,12 @@ def is_fine_tuned(model: str) -> bool:
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether a name is that of an intermediate checkpoint, such as `ft:…:ckpt-step-90`."""
+    """Whether a name, such as `ft:…:ckpt-step-90`, is that of a checkpoint."""
     return ":ckpt-step-" in model
 
 
 def account_date(text: object) -> Shutdown | None:
-    """The `shutdown_date` of a model object."""
+    """The shutdown date in a model's `shutdown_date`; None if it is not a date."""
     try:
         return Shutdown(dt.date.fromisoformat(str(text)[:10]), "account")
     except ValueError:
@@ -92,7 +92,7 @@ def account_date(text: object) -> Shutdown | None:
 
 
 def published_date(base: str, provider: Provider) -> Shutdown | None:
-    """The date of a base model by the service's page; None for models without one."""
+    """The shutdown date that the service has published for a base model; None if there is none."""
     if provider == "azure":
         date = _AZURE.get(base) or _AZURE.get(undated(base))
         return Shutdown(date, "inferred", earliest=True) if date else None

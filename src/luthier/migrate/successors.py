@@ -1,4 +1,4 @@
-"""Jobs on a Luthier server that train successors of old models. The metadata of a job names the old model."""
+"""The jobs of a Luthier server that train successors of old models; the metadata of a job names the old model."""
 
 from __future__ import annotations
 
@@ -23,22 +23,27 @@ _ENDED_WITHOUT_MODEL = ("failed", "cancelled")
 
 @dataclass(frozen=True)
 class Successors:
-    """Successors on one server."""
+    """Finds and creates successors on one server."""
 
     client: openai.OpenAI
 
     def job_of(self, model: str) -> FineTuningJob | None:
-        """The newest job for an old model that has a model or may still get one."""
+        """The newest job for an old model that has not failed or been cancelled; None if there is none."""
         jobs = self.client.fine_tuning.jobs.list(metadata={SUCCESSOR_OF: model})
         return next((job for job in jobs if job.status not in _ENDED_WITHOUT_MODEL), None)
 
     def model_of(self, model: str) -> str | None:
-        """The trained successor of an old model."""
+        """The name of an old model's successor; None if none has been trained."""
         job = self.job_of(model)
         return job.fine_tuned_model if job and job.status == "succeeded" else None
 
     def create_job(self, plan: RetrainPlan) -> FineTuningJob:
-        """Raises LuthierError for a base that is not here, and the client's errors."""
+        """Creates the job of a plan.
+
+        Raises:
+            LuthierError: The base model is not on this server.
+            openai.OpenAIError: A request failed.
+        """
         request: dict[str, Any] = {"model": self._start(plan), "metadata": {SUCCESSOR_OF: plan.model}}
         if plan.hyperparameters or plan.method != "supervised":
             request["method"] = {"type": plan.method, plan.method: {"hyperparameters": plan.hyperparameters}}
@@ -51,7 +56,7 @@ class Successors:
         return job
 
     def _start(self, plan: RetrainPlan) -> str:
-        """The base, or the successor of the old model that the old job continued."""
+        """The model that a job starts from: the base, or the successor of the model that the old job continued."""
         import openai
 
         name = self.model_of(plan.start) or plan.start
@@ -69,7 +74,7 @@ class Successors:
         return name
 
     def _file(self, path: Path, file_id: str | None) -> str:
-        """The imported file with the old id, if it is here, else an upload."""
+        """The id of the imported file if the server has it, else that of an upload of `path`."""
         import openai
 
         if file_id:

@@ -1,4 +1,4 @@
-"""Reads an account into an `Inventory`. A part that the key may not read becomes a gap, and the rest is read."""
+"""Reads an account into an `Inventory`. A part that the key cannot read becomes a gap."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from luthier.migrate.shutdown import (
 )
 
 MAX_COUNTED_COMPLETIONS = 2000
-_PARTS = 5  # lists that are read first: models, jobs, files, stored completions, batches
+_PARTS = 5  # models, jobs, files, stored completions, batches
 _LOCAL_OWNER = "luthier"
 
 Progress = Callable[[str, int], None]
 
 
 class Survey:
-    """One reading of an account; `progress` is called with the part and the number of objects read so far."""
+    """Reads an account once; `progress` is called with the part and the number of objects read so far."""
 
     def __init__(self, account: Account, *, progress: Progress = lambda area, count: None) -> None:
         self.account, self.client, self._progress = account, account.client, progress
@@ -37,7 +37,7 @@ class Survey:
         self._errors: list[openai.APIError] = []
 
     async def inventory(self, today: date, project: str | None = None) -> Inventory:
-        """Raises openai.APIError if no part of the account can be read."""
+        """The inventory of the account. Raises openai.APIError if no part of it can be read."""
         models, jobs, files, stored, batches = await asyncio.gather(
             self.list_part("models", self._models()),
             self.list_part("jobs", self._pages("jobs", self.client.fine_tuning.jobs.list)),
@@ -63,7 +63,7 @@ class Survey:
         )
 
     async def list_part(self, area: str, part: Any) -> list[dict[str, Any]] | None:
-        """The objects of one part; None, and a gap, if the service refuses it."""
+        """The objects of one part. If the service refuses it, records a gap and returns None."""
         try:
             entries: list[dict[str, Any]] = await part
         except openai.AuthenticationError as error:
@@ -144,7 +144,7 @@ class Survey:
     async def _files(
         self, listed: list[dict[str, Any]] | None, jobs: Iterable[JobEntry], batches: list[dict[str, Any]]
     ) -> dict[str, FileEntry]:
-        """Listed files, then those that jobs and batches refer to and the list lacks."""
+        """The listed files, and those that jobs and batches refer to but that are not listed."""
         files = {str(file["id"]): _file_entry(file) for file in listed or []}
         ids = [file_id for job in jobs for role in job.files.values() for file_id in role]
         batch_keys = ("input_file_id", "output_file_id", "error_file_id")
@@ -175,5 +175,7 @@ def _file_entry(file: Mapping[str, Any]) -> FileEntry:
 
 
 def _is_missing_scope(error: openai.AuthenticationError) -> bool:
-    """OpenAI refuses a restricted key with 401 and this text; a wrong key has code `invalid_api_key`."""
+    """Whether a restricted key lacks a permission. OpenAI answers 401 then, with these words in the message; for a
+    wrong key, the code is `invalid_api_key`.
+    """
     return "insufficient permissions" in error_message(error).lower() or "scope" in error_message(error).lower()

@@ -1,4 +1,4 @@
-"""Which recorded jobs cannot be trained again with Luthier, and why."""
+"""The reasons why a recorded job cannot be trained again with Luthier."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from luthier.migrate.inventory import JobEntry
 
 
 def has_images(training_file: Path) -> bool:
-    """Whether an example of the file has an image."""
+    """Whether any example of the file contains an image."""
     with training_file.open("rb") as lines:
         return any(b'"image_url"' in line for line in lines)
 
 
 def reason_untrainable(job: Mapping[str, Any], *, has_images: bool) -> str | None:
-    """None for a job that can be trained again."""
+    """Why a job cannot be trained again; None if it can."""
     method = JobEntry(dict(job)).method
     if method not in ("supervised", "dpo"):
         return say(f"the method {method} is not trained here", f"Luthier 不支持训练方法 {method}")

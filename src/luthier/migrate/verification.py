@@ -1,4 +1,4 @@
-"""`luthier migrate verify`: whether a recording is what its manifest says, without the account."""
+"""`luthier migrate verify`: compares a recording with its manifest, without access to the account."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from luthier.types.errors import LuthierError
 
 @dataclass
 class Verification:
-    """What a recording holds, and what is wrong with it.
+    """The contents of a recording and its faults.
 
     Attributes:
-        counts: Recorded objects by kind.
-        damaged: Paths whose content is not what was recorded, with the reason.
-        missing: What a further run of `record` may bring, with the reason.
-        lost: Files that the account did not have any more.
+        counts: The number of recorded objects by kind.
+        damaged: Path → reason, for files whose content has changed.
+        missing: Name → reason, for objects that another run of `record` may add.
+        lost: Files that had already been deleted from the account.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Verification:
 
 
 def verify(root: Path) -> Verification:
-    """Reads every byte of the recording. Raises LuthierError for a folder without a manifest."""
+    """Verifies every file of a recording. Raises LuthierError for a folder without a manifest."""
     folder = RecordingFolder(root)
     if not folder.manifest.is_file():
         raise LuthierError(
