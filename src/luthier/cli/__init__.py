@@ -1,8 +1,8 @@
 """The command line `luthier`: one module per group of commands.
 
 `COMMANDS` lists them in the order of the workflow and is all that `luthier --help` needs. A command's module is
-imported when the command is called, so help is fast and `luthier check` never loads the training libraries. Commands
-reach the server only through the official `openai` client.
+imported when the command is called, so help is fast and `luthier check` does not load the training libraries. Commands
+reach a server only through the official `openai` client.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from luthier.types.errors import LuthierError
 
 
 class Entry(NamedTuple):
-    """One command: its name, import target and short help in both languages."""
+    """A command: its name, its import target, and its short help in both languages."""
 
     name: str
     target: str
@@ -87,7 +87,7 @@ COMMANDS = (
 
 
 class MainGroup(click.Group):
-    """The group `luthier`: imports commands on demand and reports errors as one message."""
+    """The group `luthier`: imports commands on demand, and reports an error as a message with its remedy."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [entry.name for entry in COMMANDS]
@@ -101,10 +101,10 @@ class MainGroup(click.Group):
         return None
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Keeps the language of `--lang` until errors are shown, which happens after the context has closed."""
+        """Runs the command line in the language of `--lang`, errors included, which are shown after it has ended."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # such as Chinese on an ASCII terminal
+                stream.reconfigure(errors="replace")  # for Chinese on an ASCII terminal, for example
         words = args[0] if args else options.get("args")
         words = sys.argv[1:] if words is None else words
         with language_set(language_of(words)):
@@ -113,7 +113,7 @@ class MainGroup(click.Group):
             return super().main(*args, **options)
 
     def _main_with_json_errors(self, *args: Any, **options: Any) -> NoReturn:
-        """An error is a JSON document on stdout too, beside the text on stderr."""
+        """Runs the command line; an error is also printed to stdout, as a JSON document."""
         try:
             exit_code = super().main(*args, **(options | {"standalone_mode": False}))
         except click.ClickException as error:
@@ -144,17 +144,17 @@ class MainGroup(click.Group):
         try:
             with renamed_settings_shown():
                 return super().invoke(ctx)
-        except click.NoSuchOption as error:  # the nearest one only
+        except click.NoSuchOption as error:  # suggest only the nearest option
             raise click.NoSuchOption(
                 error.option_name, error.message, (error.possibilities or [])[:1], error.ctx
             ) from None
         except LuthierError as error:
-            finding = getattr(error, "finding", None)  # of an unreadable file; has text in both languages
+            finding = getattr(error, "finding", None)  # set for an unreadable file, with texts in both languages
             text = f"{finding.sentence()}{say(' ', '')}{finding.remedy()}" if finding else str(error)
             raise CliError(text) from error
         except ValueError as error:
             raise settings_error(error) from error
-        except BrokenPipeError:  # the reader of stdout has ended; click exits quietly
+        except BrokenPipeError:  # the reader of stdout has exited; click ends quietly
             raise
         except OSError as error:
             raise CliError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error

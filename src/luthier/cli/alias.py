@@ -108,7 +108,7 @@ def _report(options: Options, document: dict[str, object], text: str) -> None:
 
 
 def read_aliases() -> dict[str, str]:
-    """Those of the config file."""
+    """The aliases in the config file; empty if there is none."""
     from luthier.types.plain_settings import config_path
 
     path = config_path()
@@ -116,7 +116,7 @@ def read_aliases() -> dict[str, str]:
 
 
 def write_aliases(aliases: dict[str, str]) -> None:
-    """Replaces the section `[aliases]`; the rest of the file stays as it is."""
+    """Replaces the section `[aliases]` of the config file and leaves the rest unchanged. Raises CliError, OSError."""
     from luthier.types.plain_settings import config_path
 
     path = config_path()
@@ -138,7 +138,7 @@ def _quoted(text: str) -> str:
 
 
 def _check(path: Path, text: str, aliases: dict[str, str]) -> None:
-    """Raises CliError if the edited file would not hold just these aliases, as with aliases in an inline table."""
+    """Raises CliError if the edited text would not define exactly `aliases`, as when an inline table defines some."""
     try:
         edited = tomllib.loads(text).get("aliases", {})
     except tomllib.TOMLDecodeError:

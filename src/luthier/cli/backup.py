@@ -1,4 +1,4 @@
-"""`luthier backup` and `luthier restore`: the data folder as a whole, while servers and workers run on it."""
+"""`luthier backup` copies a data folder, even while servers and workers run on it; `luthier restore` copies it back."""
 
 from __future__ import annotations
 

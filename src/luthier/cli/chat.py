@@ -32,14 +32,14 @@ Message = dict[str, Any]
 
 @dataclass
 class Reply:
-    """An answer assembled from stream chunks: text, tool calls by index, or one legacy function call."""
+    """An answer assembled from the chunks of a stream: text, tool calls by index, or a legacy function call."""
 
     content: str = ""
     tool_calls: dict[int, Message] = field(default_factory=dict)
     function_call: Message | None = None
 
     def add(self, delta: ChoiceDelta) -> str:
-        """Adds one delta. Returns its text."""
+        """Adds a delta and returns its text."""
         for part in delta.tool_calls or []:
             new = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
             call = self.tool_calls.setdefault(part.index, new)
@@ -54,12 +54,12 @@ class Reply:
         return text
 
     def calls(self) -> list[Message]:
-        """The called functions in order, each with `name` and `arguments`."""
+        """The calls in order, each with `name` and `arguments`."""
         functions = [call["function"] for _, call in sorted(self.tool_calls.items())]
         return functions + ([self.function_call] if self.function_call else [])
 
     def message(self) -> Message:
-        """The answer as a message of the next request."""
+        """The answer as a message for the next request."""
         message: Message = {"role": "assistant", "content": self.content or None}
         if self.tool_calls:
             message["tool_calls"] = [call for _, call in sorted(self.tool_calls.items())]
@@ -75,7 +75,7 @@ def _extend(call: Message, name: str | None, arguments: str | None) -> None:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A model, its sampling parameters, the messages so far and the tools or functions of each request."""
+    """A conversation with a model: sampling parameters, messages so far, and the tools or functions of each request."""
 
     connection: Connection
     model: str
@@ -90,7 +90,7 @@ class Conversation:
         """Streams the next answer to stdout and appends it to the messages."""
         reply, chunk = Reply(), None
         with ExitStack() as waiting:
-            # The first answer of a model waits for its weights to be loaded.
+            # The first answer of a model takes longer, since the server loads its weights.
             waiting.enter_context(spinner(say("Waiting for the model …", "正在等待模型……")))
             chunks = self.connection.client.chat.completions.create(**self.request(), stream=True)
             first = next(chunks, None)
@@ -121,7 +121,7 @@ def _chat_help() -> str:
 
 
 def chat_loop(conversation: Conversation) -> None:
-    """A conversation on a terminal; Ctrl-D, or Ctrl-C at the prompt, ends it."""
+    """Holds a conversation on a terminal, until Ctrl-D, or Ctrl-C at the prompt."""
     note(_chat_help(), "dim")
     first_turn = len(conversation.messages)
     while True:
@@ -141,7 +141,7 @@ def chat_loop(conversation: Conversation) -> None:
 
 @contextmanager
 def _rolled_back_on_error(conversation: Conversation) -> Iterator[None]:
-    """Removes a failed or interrupted turn, so that the history stays valid."""
+    """Removes a turn that fails or is interrupted, so that the history stays valid."""
     import openai
 
     length = len(conversation.messages)
@@ -159,7 +159,7 @@ def _rolled_back_on_error(conversation: Conversation) -> Iterator[None]:
 
 
 def _answer_calls(conversation: Conversation, reply: Reply) -> bool:
-    """Asks the user for the result of each call. Returns whether there was a call. Ctrl-C discards the turn."""
+    """Asks the user for the result of each call, and returns whether there was one. Ctrl-C discards the turn."""
     for call in [call for _, call in sorted(reply.tool_calls.items())]:
         result = _call_result(call["function"])
         conversation.messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
@@ -177,7 +177,7 @@ def _call_result(call: Message) -> str:
 
 
 def _read_line(prompt: str) -> str | None:
-    """A line of input; None at its end. `readline` adds editing and history if it is installed."""
+    """A line of input; None at the end of the input. Python's `readline`, where it exists, adds editing and history."""
     with suppress(ImportError):
         import readline  # noqa: F401
     try:

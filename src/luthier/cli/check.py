@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from luthier.data.findings import Report
     from luthier.data.repair import Repairs
 
-METHODS = ("supervised", "dpo")  # that can be trained here
+METHODS = ("supervised", "dpo")  # the methods that Luthier can train with
 
 
 class _Encoding(click.ParamType[str]):
-    """Option type: a text encoding of Python's codecs."""
+    """Option type: the name of a text encoding that Python has a codec for."""
 
     name = "encoding"
 
@@ -181,7 +181,13 @@ def check(
 def _repair(
     path: Path, out: Path | None, hints: Hints | None, method: str | None, *, force: bool, guess: bool
 ) -> Repairs | None:
-    """Repairs the file; None if its format is unknown, which the check then reports."""
+    """Repairs the file. None if its format is unknown, which the check reports afterwards.
+
+    Without `out` nothing is written.
+
+    Raises:
+        CliError: The file cannot be read, or an output file exists and `force` is not set.
+    """
     from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError
@@ -204,7 +210,7 @@ def _repair(
 
 
 def _repair_step(file: Path, hints: Hints | None, report: Report) -> str:
-    """How many of the faulty examples `--fix` repairs, and the command; empty if it repairs none."""
+    """The next step: the `--fix` command and how many faulty examples it repairs; empty if it repairs none."""
     repairs = _repair(file, None, hints, report.method, force=False, guess=False) if report.faulty else None
     if not repairs or repairs.rejected >= report.faulty:
         return ""
@@ -221,7 +227,7 @@ def _repair_step(file: Path, hints: Hints | None, report: Report) -> str:
 
 
 def untrainable(method: str) -> str:
-    """Message: a method for which files can be checked and nothing more."""
+    """The message for a method whose files can be checked but not trained on."""
     return say(
         f"The method {method} cannot be trained here; these are for supervised and preference data: "
         "luthier tune --help",
@@ -238,7 +244,7 @@ def _next_step(reports: dict[Path, Report]) -> str:
     if report.method not in METHODS:
         return untrainable(report.method)
     validation = [path for path, _ in others]
-    held_out = file.with_name(file.name.replace(".train.", ".valid."))  # as `luthier split` names it
+    held_out = file.with_name(file.name.replace(".train.", ".valid."))  # the name that `luthier split` gives it
     if not validation and held_out != file and held_out.is_file():
         validation = [held_out]
     if not validation:

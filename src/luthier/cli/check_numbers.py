@@ -1,6 +1,6 @@
-"""Token statistics of `luthier check` and `luthier estimate`, and `--show N`: a rendered example.
+"""The token statistics of `luthier check` and `luthier estimate`, and the rendered example of `--show N`.
 
-Works offline: a missing base model is reported, not fetched.
+They work offline: a missing base model is reported, not downloaded.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from luthier.data.rendering.renderer import Rendered, Renderer
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_TRAINED_START, _TRAINED_END = "⟦", "⟧"  # marks of trained tokens without colour
+_TRAINED_START, _TRAINED_END = "⟦", "⟧"  # around trained tokens where there is no colour
 
 
 class BaseTokenizer:
-    """Token statistics by the tokenizer of one base model (None: the default one).
+    """Computes token statistics with the tokenizer of a base model (None: the default one).
 
-    It is loaded before any file is checked, so that the checks reuse the memory that loading takes for a moment.
-    Raises CliError for an unknown base model.
+    The tokenizer is loaded before any file is checked, so that the checks can reuse the memory that loading needs for a
+    short time.
+
+    Raises:
+        CliError: The base model is unknown.
     """
 
     def __init__(self, base: str | None) -> None:
@@ -42,7 +45,7 @@ class BaseTokenizer:
         self._renderer = Renderer(self._folder) if self._folder else None
 
     def add_numbers(self, path: Path, report: Report, on_progress: Callable[[int], None] | None) -> None:
-        """Adds the token statistics of a file, and their findings, to its report."""
+        """Adds the token statistics of a file, and the findings about them, to its report."""
         from luthier.base_config import context_tokens
         from luthier.data.file_renderer import renderer_of_files
         from luthier.data.openai_tokens import openai_counter
@@ -57,7 +60,7 @@ class BaseTokenizer:
             renderer_of_files(self._folder, [path], report.method, self._renderer),
             context_tokens(self._folder),
             method=report.method,
-            sample_bytes=size if self._is_named else SAMPLE_BYTES,  # a base that is named judges every example
+            sample_bytes=size if self._is_named else SAMPLE_BYTES,  # with --base, every example is counted
             count_openai=openai_counter(size),
             on_progress=on_progress,
         )
@@ -67,7 +70,7 @@ class BaseTokenizer:
 
 
 def missing_base(name: str) -> str:
-    """Message: no token counts without the base model, and how to fetch it."""
+    """The message that tokens are not counted without the base model, and how to get it."""
     return say(
         f"Tokens are not counted: the base model {name} is not on this machine. To fetch it: luthier models pull",
         f"无法统计 token：本机没有基座模型 {name}。获取方法：luthier models pull",
@@ -75,7 +78,7 @@ def missing_base(name: str) -> str:
 
 
 def nothing_counted(examples: int, faulty: int) -> str:
-    """Message: why a file with examples has no token counts."""
+    """The message that says why a file with examples has no token counts."""
     if faulty == examples:
         return say(
             f"No tokens were counted: all {examples:,} examples have errors.",
@@ -89,7 +92,7 @@ def nothing_counted(examples: int, faulty: int) -> str:
 
 
 def excluded_examples(numbers: dict[str, Any]) -> str:
-    """Message: the examples that the counts exclude; empty if there are none."""
+    """The message about examples that are not counted; empty if all are."""
     faulty, examples = numbers["faulty"], numbers["examples"]
     if faulty:
         return say(
@@ -107,7 +110,7 @@ def excluded_examples(numbers: dict[str, Any]) -> str:
 
 
 def print_numbers(console: Console, path: Path, report: Report) -> None:
-    """Prints the section of token statistics, if there are any."""
+    """Prints the section with token statistics, if the report has any."""
     numbers = report.token_stats
     if not numbers or numbers.get("examples") == 0:
         return
@@ -161,7 +164,13 @@ def _summary(numbers: dict[str, Any]) -> str:
 
 
 def show_example(path: Path, number: int, base: str | None, method: str | None, as_json: bool) -> None:
-    """Prints the rendered example `number`, with trained tokens in green or between marks; of a pair both answers."""
+    """Prints the rendered example `number`, its trained tokens in green or between marks.
+
+    A preference pair is printed twice, once with each answer.
+
+    Raises:
+        CliError: There is no such example, or the base model is missing.
+    """
     from luthier.base_config import context_tokens
     from luthier.data.check.file_check import checked_examples
     from luthier.data.check.method import recognised_method
@@ -192,7 +201,7 @@ def show_example(path: Path, number: int, base: str | None, method: str | None, 
 
 
 def _shown(renderer: Renderer, rendered: Rendered, context: int) -> dict[str, Any]:
-    """`ids`, `tokens` and `weights` of a conversation up to the context; `length`: its number of tokens."""
+    """The `ids`, `tokens` and `weights` of a conversation, cut off at the context, and its full `length` in tokens."""
     ids = rendered.ids[:context]
     tokens = [renderer.decode([token]) for token in ids]
     return {
@@ -217,7 +226,7 @@ def _print_counts(line: int, part: dict[str, Any], context: int) -> None:
 
 
 def _print_runs(decode: Callable[[list[int]], str], ids: list[int], weights: list[float]) -> None:
-    """Decodes consecutive tokens of one kind together, so that characters of several tokens are complete."""
+    """Prints consecutive trained or untrained tokens together, so that characters of several tokens are complete."""
     console = stdout_console()
     text = Text()
     start = 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Measure = Callable[["Path", "Report", "Callable[[int], None] | None"], None]
 SHOWN_PER_CODE = 3
 MINIMUM_EXAMPLES = 10
-# A validation file is only evaluated: one example is enough.
+# A validation file is only evaluated, so one example is enough.
 MINIMUM_VALIDATION_EXAMPLES = 1
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -41,12 +41,16 @@ def check_files(
     quality: bool = True,
     measure: Measure | None = None,
 ) -> dict[Path, Report]:
-    """One report per file, with a progress bar on stderr. Raises CliError for an unreadable file.
+    """Checks each file, with a progress bar on stderr, and returns the reports by path.
 
     Args:
-        method: the training method; None: the one that the first lines of the training file are for.
-        quality: also checks data quality, and leakage between training and validation file.
-        measure: adds token statistics to a report.
+        method: The training method; None infers it from the first lines of the training file.
+        hints: How to read a file that is not JSONL, from the command line.
+        quality: Whether to check data quality too, and leakage between training and validation file.
+        measure: Adds token statistics to a report.
+
+    Raises:
+        CliError: A file cannot be read.
     """
     from luthier.data.check.quality.runner import QualityRunner
 
@@ -64,7 +68,7 @@ def check_files(
 
 
 def is_converted(report: Report) -> bool:
-    """Whether the file is not JSONL, so that `--fix` must convert it before an upload."""
+    """Whether the file is not JSONL and must be converted by `--fix` before it is uploaded."""
     return bool(report.counts["converted_from"])
 
 
@@ -120,7 +124,7 @@ def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]
         displayed = 0
 
         def on_progress(done: int) -> None:
-            # At most 100 updates: a file may have millions of short lines.
+            # The bar is updated at most 100 times, since a file may have millions of short lines.
             nonlocal displayed
             if done - displayed >= total // 100:
                 displayed = done
@@ -130,21 +134,21 @@ def reading_bar(path: Path, text: str) -> Iterator[Callable[[int], None] | None]
 
 
 def print_report(console: Console, path: Path, report: Report, *, is_validation: bool = False) -> None:
-    """Prints findings, token statistics, and the summary, which comes last, next to the prompt."""
+    """Prints the findings, the token statistics, and at the end, next to the shell prompt, the summary."""
     _print_findings(console, report)
     print_numbers(console, path, report)
     _print_summary(console, path, report, is_validation)
 
 
 def _print_findings(console: Console, report: Report) -> None:
-    """Findings by code, the most severe first; per code the first lines and one remedy."""
+    """Prints the findings by code, the most severe first: for each code, its first lines and its remedy."""
     for severity in STYLES:
         for findings in _groups(report, severity):
             _print_group(console, findings, _count(report, findings))
 
 
 def _groups(report: Report, severity: str) -> list[list[Finding]]:
-    """The findings of one severity by code, in the order of their first lines."""
+    """The findings of a severity, grouped by code in the order of their first lines."""
     groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         if finding.severity == severity:
@@ -153,7 +157,7 @@ def _groups(report: Report, severity: str) -> list[list[Finding]]:
 
 
 def _count(report: Report, findings: list[Finding]) -> int:
-    """The total number of findings; a report stores only the first ones of a code, and a count."""
+    """The number of findings of a group, of which a report stores only the first ones."""
     code, severity = findings[0].code, findings[0].severity
     others = sum(finding.code == code and finding.severity != severity for finding in report.findings)
     return report.counts[code] - others

@@ -1,7 +1,8 @@
-"""Click's own texts in Chinese, and help that wraps by terminal cells instead of characters.
+"""Click's own texts in Chinese, and help that is wrapped by terminal cells instead of characters.
 
-Click looks its texts up with gettext under its modules' name `_`; `install` puts a lookup in `_TEXTS` before it.
-Chinese characters take two cells, and lines may break between any two of them except before punctuation.
+Click looks up its texts with gettext, under the name `_` in its modules; `install` wraps these functions so that they
+look in `_TEXTS` first. Chinese characters take two cells, and lines may break between any two of them except before
+punctuation.
 """
 
 import importlib
@@ -21,7 +22,7 @@ _OPENING = "（《「『“‘(["
 
 
 class _Sentence(str):
-    """A text that ends what click appends to it as Chinese does: click itself writes a full stop and spaces."""
+    """A text whose formatted form uses Chinese punctuation, since click appends a full stop and spaces itself."""
 
     __slots__ = ()
 
@@ -84,7 +85,7 @@ _TEXTS = {
 
 
 def cell_width(text: str) -> int:
-    """Terminal cells of `text`, without ANSI styles."""
+    """The number of terminal cells that `text` takes, without its ANSI styles."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in _ANSI.sub("", text))
 
 
@@ -104,7 +105,7 @@ class CellTextWrapper(_textwrap.TextWrapper):
 
 
 def _pieces(word: str) -> list[str]:
-    """`word` cut around each wide character."""
+    """The parts of `word`: each wide character is a part of its own."""
     pieces: list[str] = []
     for character in word:
         wide = unicodedata.east_asian_width(character) in "WF"
@@ -116,7 +117,7 @@ def _pieces(word: str) -> list[str]:
 
 
 def install() -> None:
-    """Idempotent. Without effect on English texts."""
+    """Installs the Chinese texts and the wrapping. Idempotent, and without effect on English texts."""
     for name in _MODULES:
         module = importlib.import_module(f"click.{name}")
         for attribute, wrap in (("_", _translated), ("ngettext", _translated_plural)):
@@ -147,5 +148,5 @@ def _translated_plural(original: Callable[[str, str, int], str]) -> Callable[[st
 
 
 def _mark(function: Any) -> None:
-    """Marks a lookup as installed."""
+    """Marks a lookup function as wrapped, so that `install` does not wrap it twice."""
     function.luthier = True

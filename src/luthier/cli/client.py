@@ -1,4 +1,4 @@
-"""From options to a connected `openai.OpenAI` client.
+"""Connects the `openai.OpenAI` client to the server that the options select.
 
     --base-url or OPENAI_BASE_URL             that server
     else --data, LUTHIER_DATA or the default  the server running on that data folder, else an embedded server
@@ -31,7 +31,13 @@ PLACEHOLDER_KEY = "luthier"
 
 @dataclass(frozen=True)
 class Connection:
-    """A client and its server. An `embedded` server ends with the command; `data` is the folder of --data, if any."""
+    """A client and its server.
+
+    Attributes:
+        address: The server's base URL.
+        embedded: Whether the server runs in this process and ends with the command.
+        data: The data folder of --data; None if it was not given.
+    """
 
     client: openai.OpenAI
     address: str
@@ -41,14 +47,14 @@ class Connection:
 
 @contextmanager
 def open_client(options: Options) -> Iterator[openai.OpenAI]:
-    """The client of `open_connection`, for commands that need nothing else."""
+    """The client of `open_connection`, for commands that need nothing else from it."""
     with open_connection(options) as connection:
         yield connection.client
 
 
 @contextmanager
 def open_connection(options: Options) -> Iterator[Connection]:
-    """A client for the duration of the context; inside it, exceptions of the client become `CliError`."""
+    """A connection for the duration of the context, in which the client's exceptions become `CliError`."""
     with ExitStack() as stack:
         if has_server_address(options):
             address, embedded = server_address(options), False
@@ -61,7 +67,7 @@ def open_connection(options: Options) -> Iterator[Connection]:
 
 
 def call(options: Options, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The JSON answer of a route that the `openai` client has no method for; `path` begins with `/luthier`."""
+    """Calls a route that the `openai` client has no method for, and returns its JSON; `path` begins with `/luthier`."""
     import httpx
 
     with open_client(options) as client:
@@ -72,7 +78,7 @@ def call(options: Options, method: str, path: str, body: dict[str, Any] | None =
 
 
 def check_kind(client: openai.OpenAI, listed: Sequence[BaseModel], kind: str) -> None:
-    """Raises CliError for a list of other objects, as from a service that answers every path with its models."""
+    """Raises CliError if `listed` has objects of another kind; some services answer every path with their models."""
     for listed_object in listed:
         if getattr(listed_object, "object", None) != kind:
             raise CliError(
@@ -81,7 +87,7 @@ def check_kind(client: openai.OpenAI, listed: Sequence[BaseModel], kind: str) ->
 
 
 def server_flags(options: Options) -> str:
-    """The command-line flags that select the same server for a follow-up command, with a leading space."""
+    """The flags that select the same server in another command, each with a leading space."""
     flags = ""
     if has_server_address(options) and "base_url" in options.on_command_line:
         flags += f" --base-url {shlex.quote(str(options.base_url))}"
@@ -91,7 +97,7 @@ def server_flags(options: Options) -> str:
 
 
 def new_client(address: str, key: str) -> openai.OpenAI:
-    """A client for the base URL `address`. Proxies (HTTP_PROXY) are ignored for loopback addresses."""
+    """A client for the base URL `address`, which ignores proxies (HTTP_PROXY) if that is a loopback address."""
     import openai
 
     if is_loopback(address):
@@ -100,7 +106,7 @@ def new_client(address: str, key: str) -> openai.OpenAI:
 
 
 def new_async_client(client: openai.OpenAI, timeout_s: float) -> openai.AsyncOpenAI:
-    """An async client for the same server; `timeout_s` applies per request."""
+    """An asynchronous client for the same server; `timeout_s` is the limit of each request."""
     import openai
 
     address, key = str(client.base_url), client.api_key
@@ -111,7 +117,7 @@ def new_async_client(client: openai.OpenAI, timeout_s: float) -> openai.AsyncOpe
 
 
 def is_loopback(address: str) -> bool:
-    """Whether the URL's host is this machine."""
+    """Whether the host of a URL is a loopback address."""
     host = urlsplit(address).hostname or ""
     if host == "localhost":
         return True
@@ -122,13 +128,16 @@ def is_loopback(address: str) -> bool:
 
 
 def has_server_address(options: Options) -> bool:
-    """Whether a server address is set. --data on the command line overrides OPENAI_BASE_URL in the environment."""
+    """Whether the options give a server address. --data on the command line overrides OPENAI_BASE_URL."""
     typed = options.on_command_line
     return bool(options.base_url) and not ("data" in typed and "base_url" not in typed)
 
 
 def _local_server(options: Options, stack: ExitStack) -> tuple[str, str, bool]:
-    """(base URL, API key, embedded). OPENAI_API_KEY is not used, since it belongs to another service."""
+    """The local server's base URL and API key, and whether it is embedded.
+
+    OPENAI_API_KEY is ignored, since it belongs to another service.
+    """
     from luthier.cli.output import spinner
     from luthier.runtime import running_or_embedded
 
@@ -139,7 +148,13 @@ def _local_server(options: Options, stack: ExitStack) -> tuple[str, str, bool]:
 
 
 def server_address(options: Options, default: str = "") -> str:
-    """The base URL. `localhost:8000` is completed to `http://localhost:8000/v1`; an address with a path is kept."""
+    """The base URL that the options give, else `default`.
+
+    `localhost:8000` is completed to `http://localhost:8000/v1`; an address with a path stays as it is.
+
+    Raises:
+        CliError: The text is not an address.
+    """
     text = options.base_url or default
     if "://" not in text:
         text = ("http://" if is_loopback(f"http://{text}") else "https://") + text
@@ -153,7 +168,11 @@ def server_address(options: Options, default: str = "") -> str:
 
 
 def server_key(options: Options, address: str) -> str:
-    """The API key; a placeholder for a server on this machine. Raises CliError where a key is missing."""
+    """The API key that the options give, or a placeholder for a server on this machine.
+
+    Raises:
+        CliError: A server on another machine needs a key, and none is given.
+    """
     if options.api_key:
         return options.api_key
     if is_loopback(address):

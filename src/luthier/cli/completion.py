@@ -1,4 +1,4 @@
-"""`luthier completion`: the script that makes a shell complete commands and options."""
+"""`luthier completion`: the script with which a shell completes commands and options."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -24,5 +24,5 @@ _PROGRAM, _VARIABLE = "luthier", "_LUTHIER_COMPLETE"
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
     script = get_completion_class(shell)
-    assert script is not None  # noqa: S101 - click has a class for each choice
+    assert script is not None  # noqa: S101 - click supports every shell of the choices
     click.echo(script(ctx.find_root().command, {}, _PROGRAM, _VARIABLE).source())

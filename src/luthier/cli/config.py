@@ -1,4 +1,4 @@
-"""`luthier config`: where the config file is, and which settings apply."""
+"""`luthier config`: the path of the config file, and the settings in effect."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""`luthier doctor`: a table of checks of this machine and installation.
+"""`luthier doctor`: checks this machine and installation.
 
-A check is a function from `Settings` to `Finding`s, registered in `CHECKS`. Checks change nothing, and none needs a
-server.
+A check is a function from `Settings` to `Finding`s, listed in `CHECKS`. Checks change nothing and need no server.
 """
 
 from __future__ import annotations
@@ -171,7 +170,7 @@ def _base_model(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    """What `auto` selects; may import torch."""
+    """The device, dtype and engine that `auto` selects, and why. May import torch."""
     from luthier.hardware import compute_threads
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
@@ -196,7 +195,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
 
 
 def _contents(settings: Settings) -> Iterator[Finding]:
-    """Reads every file and model of the data folder."""
+    """Verifies the database and the checksum of every file and model in the data folder."""
     from luthier.store.backup import DATABASE
 
     if settings.store_url() is None and not (data_folder(settings) / DATABASE).exists():
@@ -259,7 +258,7 @@ def doctor(options: Options, verify: bool) -> None:
 
 
 def _findings(check: Check, settings: Settings) -> list[Finding]:
-    """A check that fails is a finding itself: one broken part must not hide the others."""
+    """Runs a check. If it raises, its error is the finding, so that one broken part does not hide the others."""
     try:
         return list(check(settings))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a check of `luthier doctor` finds."""
+"""The result of a check of `luthier doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `name` is a stable key; `text` and `remedy` are in the user's language."""
+    """A line of the report; `name` is a stable key, `text` and `remedy` are in the user's language."""
 
     name: str
     status: Literal["ok", "warning", "error"]

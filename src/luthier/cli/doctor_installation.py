@@ -1,6 +1,6 @@
-"""Checks of `luthier doctor` about an installation: permissions, database, keys, kernels, hub and clock.
+"""The checks of `luthier doctor` for permissions, database, keys, kernels, open files, hub and clock.
 
-They read only, and nothing is created: a database is looked into without being migrated.
+They only read: nothing is created, and the database is opened without being migrated.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from luthier.settings import Settings
 
 _HUB_TIMEOUT_S = 3.0
-_MAX_SKEW_S = 120.0  # webhooks' signatures hold for five minutes
+_MAX_SKEW_S = 120.0  # well below the five minutes for which the signature of a webhook is valid
 _LEAST_OPEN_FILES = 1024
 _OTHERS = 0o077  # the permissions of group and others
 
 
 def permissions(settings: Settings) -> Iterator[Finding]:
-    """Of the data folder and of what lies in it: writable by this user, closed to others."""
+    """Whether this user can write to the data folder and its contents, and whether others can read it."""
     data = data_folder(settings)
     if not data.is_dir():
         return
@@ -48,7 +48,7 @@ def permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def database(settings: Settings) -> Iterator[Finding]:
-    """Schema version, and whether the clock has gone back since the last event."""
+    """The schema version of the database, and whether the clock is behind its newest event."""
     from luthier.store.database_state import DatabaseState
     from luthier.types.errors import LuthierError
 
@@ -86,14 +86,14 @@ def database(settings: Settings) -> Iterator[Finding]:
 
 
 def keys(settings: Settings) -> Iterator[Finding]:
-    """Whether requests need a key, and keys that end soon."""
+    """Whether requests need a key, and which keys expire soon."""
     from luthier.store.database_state import DatabaseState
     from luthier.types.errors import LuthierError
 
     try:
         state = DatabaseState.of(data_folder(settings), settings.store_url())
     except LuthierError:
-        return  # the check of the database says so
+        return  # the check of the database reports the error
     configured, managed = len(settings.api_keys), state.keys if state else 0
     if not configured and not managed:
         if settings.is_loopback():
@@ -114,7 +114,7 @@ def keys(settings: Settings) -> Iterator[Finding]:
 
 
 def kernels(settings: Settings) -> Iterator[Finding]:
-    """How many are compiled already."""
+    """How many kernels have been compiled."""
     folder = local_catalogue().cache / "kernels"
     count = len(list(folder.glob("*.so")))
     text = say(f"{count} compiled in {folder}", f"{folder} 中已编译 {count} 个")
@@ -123,7 +123,7 @@ def kernels(settings: Settings) -> Iterator[Finding]:
 
 
 def open_files(settings: Settings) -> Iterator[Finding]:
-    """The limit on open files, one for each connection and each file that is read."""
+    """The limit of open files; each connection and each file that is being read counts."""
     import resource
 
     limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -135,7 +135,7 @@ def open_files(settings: Settings) -> Iterator[Finding]:
 
 
 def hub(settings: Settings) -> Iterator[Finding]:
-    """Whether models can be pulled, and the clock against that of the hub."""
+    """Whether the hub can be reached, and how far the clock differs from the hub's."""
     import httpx
 
     from luthier.catalogue.hubs import open_client
@@ -158,7 +158,7 @@ def hub(settings: Settings) -> Iterator[Finding]:
 
 
 def _clock(reference: float) -> Iterator[Finding]:
-    """`reference`: the time of another machine, in Unix seconds."""
+    """Whether the clock agrees with `reference`, the time of another machine in Unix seconds."""
     skew_s = time.time() - reference
     text = say(f"{abs(skew_s):.0f} s from the hub's", f"与模型站点相差 {abs(skew_s):.0f} 秒")
     if abs(skew_s) > _MAX_SKEW_S:

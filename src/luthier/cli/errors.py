@@ -1,4 +1,4 @@
-"""Errors of the command line: cause, remedy and exit code instead of a traceback.
+"""The errors of the command line: cause, remedy and exit code instead of a traceback.
 
 The `openai` client is imported only when one of its exceptions is translated.
 """
@@ -23,7 +23,7 @@ from luthier.types.errors import RenamedSettingWarning
 if TYPE_CHECKING:
     import openai
 
-# Remedies by HTTP status. For other statuses the server's message contains the remedy.
+# HTTP status → remedy. For other statuses, the server's message contains the remedy.
 REMEDIES = {
     401: (
         "Set the server's API key with --api-key or OPENAI_API_KEY.",
@@ -36,7 +36,7 @@ REMEDIES = {
     429: ("The server is busy or a rate limit is exceeded: try again later.", "服务器繁忙或超过速率限制：请稍后再试。"),
     500: ("See the server's log for details.", "详情见服务器的日志。"),
 }
-CHINESE_SETTING_ERRORS = {  # by pydantic's type of error
+CHINESE_SETTING_ERRORS = {  # pydantic's type of error → text
     "cpu_tier": "LUTHIER_CPU_TIER={limit}：这个 CPU 的层级有 {tiers}",
     "shard_base": "shard_base 需要 training_processes 至少为 2，每个 GPU 一个进程",
     "int_parsing": "应为整数",
@@ -57,14 +57,14 @@ ADDRESS_HINT = ("Is the address correct? It usually ends in /v1.", "地址对吗
 
 
 class CliError(click.ClickException):
-    """Ends the command with exit code 2, and cause and remedy on stderr."""
+    """An error that ends the command with exit code 2 and is printed to stderr with its remedy."""
 
     exit_code = 2
 
     def __init__(self, message: str, remedy: str = "", fields: Mapping[str, Any] | None = None) -> None:
-        """`fields`: of the API's error, for --json: status, code, param, type."""
+        """`fields` are those of an API error that --json prints: status, code, param and type."""
         super().__init__(message)
-        # Chosen here, because the language of --lang no longer applies when click shows the error.
+        # Chosen now, because the language of --lang no longer applies when click shows the error.
         self.prefix, self.remedy, self.fields = say("Error: ", "错误："), remedy, dict(fields or {})
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -79,13 +79,16 @@ class CliError(click.ClickException):
 
 
 def refused_file(file: Path, en: str, zh: str, reason: str) -> CliError:
-    """For a file of examples that a command cannot use; `en` and `zh` say what it cannot do with it."""
+    """The error for a file of examples that a command cannot use.
+
+    `en` and `zh` say what the command cannot do with the file, such as "cannot be split"; `reason` is a sentence.
+    """
     command = shlex.join(["luthier", "check", str(file)])
     return CliError(say(f"{file} {en}. {reason} See: {command}", f"{file} {zh}。{reason}请看：{command}"))
 
 
 def error_document(error: click.ClickException) -> dict[str, Any]:
-    """What --json prints in place of a result. The message of an API error is in the user's language."""
+    """The document that --json prints instead of a result. The message of an API error is in the user's language."""
     fields: dict[str, Any] = {"message": printable(error.format_message())}
     if isinstance(error, CliError):
         fields |= {"remedy": error.remedy, **error.fields}
@@ -112,7 +115,7 @@ def renamed_settings_shown() -> Iterator[None]:
 
 @contextmanager
 def client_errors_translated(address: str) -> Iterator[None]:
-    """Raises every exception of the `openai` client as a `CliError`."""
+    """Translates every exception of the `openai` client into a `CliError`."""
     import openai
 
     try:
@@ -120,7 +123,7 @@ def client_errors_translated(address: str) -> Iterator[None]:
     except openai.OpenAIError as error:
         raise translate_client_error(error, address) from error
     except AttributeError as error:
-        # For a response that is not JSON the client returns its text, and the first attribute access fails.
+        # If a response is not JSON, the client returns its text, and the first access to an attribute fails.
         if not isinstance(error.obj, str):
             raise
         raise CliError(
@@ -129,7 +132,7 @@ def client_errors_translated(address: str) -> Iterator[None]:
 
 
 def translate_client_error(error: openai.OpenAIError, address: str) -> CliError:
-    """The `CliError` of a client exception; `address` is the server's base URL."""
+    """The `CliError` for an exception of the client; `address` is the server's base URL."""
     import openai
 
     if isinstance(error, openai.APITimeoutError):
@@ -172,18 +175,18 @@ def _remedy(error: openai.APIStatusError) -> str:
 
 
 def _chinese_setting_error(detail: Mapping[str, Any]) -> str:
-    """A pydantic error in Chinese; the English text where the kind of error has no Chinese one."""
+    """A pydantic error in Chinese; kinds of errors without a Chinese text keep the English one."""
     template = CHINESE_SETTING_ERRORS.get(detail["type"])
     return template.format_map(detail.get("ctx") or {}) if template else f"取值无效：{_reason(detail)}"
 
 
 def _reason(detail: Mapping[str, Any]) -> str:
-    """Without pydantic's prefix."""
+    """The message of a pydantic error, without pydantic's prefix."""
     return str(detail["msg"]).removeprefix("Value error, ")
 
 
 def settings_error(error: ValueError) -> Exception:
-    """A `CliError` that names the flag and variable of each invalid setting; any other ValueError is returned as is."""
+    """The `CliError` for invalid settings, with their flags and variables; any other ValueError is returned as is."""
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
@@ -202,7 +205,7 @@ def settings_error(error: ValueError) -> Exception:
     lines = []
     for detail in error.errors():
         text = say(_reason(detail), _chinese_setting_error(detail))
-        for name in map(str, detail["loc"][:1]):  # none: the text names what it is about
+        for name in map(str, detail["loc"][:1]):  # empty where several settings are inconsistent: the text names them
             text = f"--{name.replace('_', '-')} / LUTHIER_{name.upper()}: {text}"
         lines.append(text)
     hint = say(

@@ -1,6 +1,7 @@
-"""`luthier estimate`: tokens, cost at OpenAI, and time, memory and disk of training on this machine.
+"""`luthier estimate`: the tokens of a training, its cost at OpenAI, and its time, memory and disk on this machine.
 
-Tokens are counted with the base model's tokenizer; time follows from the measured throughput. Needs no server.
+Tokens are counted with the base model's tokenizer, and the time is computed from the measured throughput. No server is
+needed.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from luthier.cli.throughput import Throughput, throughput
 from luthier.language import say
 
 _SAMPLE_BYTES = 8_000_000
-_BUSY_LOAD = 0.75  # per core
-MAX_NIGHT_S = 8 * 3600.0  # of training, for a base that is suggested
+_BUSY_LOAD = 0.75  # the load per core from which the machine counts as busy
+MAX_NIGHT_S = 8 * 3600.0  # the longest training for which a base is suggested
 _HAN = re.compile(r"[\u3400-\u9fff]")
-_LANGUAGE_CHARACTERS = 100_000  # of a file, in which its language is looked for
+_LANGUAGE_CHARACTERS = 100_000  # the beginning of a file from which its language is detected
 
 
 @click.command(
@@ -96,7 +97,7 @@ def estimate(
 
 
 def _prices(model: str | None) -> dict[str, float]:
-    """Model → price per 1M training tokens, of one model or of all."""
+    """OpenAI's price per million training tokens, by model; `model` None returns all of them."""
     from luthier.data.cost_estimate import openai_price, openai_prices
 
     if model is None:
@@ -110,7 +111,10 @@ def _prices(model: str | None) -> dict[str, float]:
 
 
 def _count_tokens(file: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
-    """Of a file in any format that `luthier check` reads; a note says so if it must be converted for a job."""
+    """The token counts of a file in any format that `luthier check` reads.
+
+    A note on stderr says so if the file must be converted before it can be trained on.
+    """
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError
 
@@ -131,7 +135,7 @@ def _no_estimate(file: Path, reason: str) -> CliError:
 
 
 def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> dict[str, Any]:
-    """`lines`: the file as JSON lines of examples."""
+    """The token counts of `lines`, which are the examples of `file` in JSONL."""
     from luthier.base_config import context_tokens
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
@@ -174,7 +178,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
 
 
 def _openai_cost(counts: dict[str, Any], prices: dict[str, float]) -> dict[str, Any]:
-    """Cost at OpenAI, by OpenAI's token count if available, else by the base model's."""
+    """The cost at OpenAI, by OpenAI's token count if that is available, else by the base model's."""
     from luthier.data.cost_estimate import HOSTED_UNTIL, LESSON_USD_PER_1K, training_cost
 
     tokens, n_epochs = counts["openai_tokens"] or counts["tokens"], counts["epochs"]
@@ -189,13 +193,13 @@ def _openai_cost(counts: dict[str, Any], prices: dict[str, float]) -> dict[str, 
 
 def _local_cost(counts: dict[str, Any], measured: Throughput, keep_checkpoints: int, file_bytes: int) -> dict[str, Any]:
     here, tokens = measured.to_dict(), counts["trained_tokens"]
-    adapters = (keep_checkpoints + 1) * here["adapter_bytes"]  # the checkpoints and the fine-tuned model
+    adapters = (keep_checkpoints + 1) * here["adapter_bytes"]  # those of the checkpoints and of the fine-tuned model
     slowest, fastest = measured.limits
     return {
         **here,
         "seconds": tokens / measured.tokens_per_s,
         "seconds_range": [tokens / fastest, tokens / slowest],
-        "disk_bytes": adapters + here["state_bytes"] + 2 * file_bytes,  # the upload and the job's copy
+        "disk_bytes": adapters + here["state_bytes"] + 2 * file_bytes,  # the file: its upload and the job's copy
     }
 
 
@@ -254,7 +258,7 @@ def _print_local_cost(console: Console, here: dict[str, Any], measured: Throughp
 
 
 def _language(file: Path) -> str:
-    """`zh` for a file with Han characters, else `en`; of compressed files and workbooks nothing is seen."""
+    """`zh` if the file contains Han characters, else `en`; compressed files and workbooks are not looked into."""
     with file.open(encoding="utf-8", errors="ignore") as text:
         return "zh" if _HAN.search(text.read(_LANGUAGE_CHARACTERS)) else "en"
 
@@ -262,7 +266,7 @@ def _language(file: Path) -> str:
 def _other_bases(
     name: str, folder: Path, measured: Throughput | None, language: str, tokens: int
 ) -> list[dict[str, Any]]:
-    """Of the table, for calls in the file's language; none without a rate of this machine."""
+    """Other bases from the table, for tool calls in `language`; none without a measurement of this machine."""
     from luthier.catalogue.suggestions import suggest
     from luthier.catalogue.training_speed import Speed, weight_bytes
     from luthier.hardware import available_memory
@@ -286,7 +290,7 @@ def _print_other_bases(console: Console, others: list[dict[str, Any]], language:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A duration in seconds, minutes or hours, in words."""
     if seconds < 90:
         return say(f"{seconds:.0f} seconds", f"{seconds:.0f} 秒")
     if seconds < 5400:

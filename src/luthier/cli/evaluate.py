@@ -1,6 +1,6 @@
 """`luthier evaluate`: evaluates models on held-out examples, side by side.
 
-Requests go through the API; scoring is `luthier.evaluation`'s.
+Answers are requested through the API and scored by `luthier.evaluation`.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def evaluate(
 
 
 def _reject_call_flags(flags: dict[str, object]) -> None:
-    """Raises UsageError for flags that only work with --functions."""
+    """Raises UsageError for flags that have no effect without --functions."""
     for flag, value in flags.items():
         if value not in (None, ()):
             raise click.UsageError(
@@ -189,7 +189,7 @@ def _run(client: openai.OpenAI, plan: EvaluationPlan, evaluation_set: Evaluation
 
 @contextmanager
 def _progress_bar(total: int) -> Iterator[Callable[[], None]]:
-    """Yields a callback that advances a progress bar, or prints a line now and then if stderr is no terminal."""
+    """Yields a callback that advances a progress bar, or that prints a line every ten seconds off terminals."""
     console, text = stderr_console(), say("evaluating", "评估")
     if not console.is_terminal:
         lines = ProgressLines(text, total)

@@ -1,4 +1,4 @@
-"""`luthier export`: a fine-tuned model as a folder for other programs, verified. Works on the data folder itself."""
+"""`luthier export`: writes a fine-tuned model for other programs and verifies it. It reads the data folder directly."""
 
 from __future__ import annotations
 

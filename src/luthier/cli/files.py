@@ -35,13 +35,17 @@ if TYPE_CHECKING:
 PURPOSES = ("fine-tune", "assistants", "batch", "vision", "user_data", "evals")
 
 
-_LINES_OF_JSON = ("", ".txt", ".json", ".ndjson", ".jl")  # names that files of JSON lines have too
+_LINES_OF_JSON = ("", ".txt", ".json", ".ndjson", ".jl")  # other suffixes that JSONL files may have
 
 
 def upload_file(client: openai.OpenAI, path: Path, purpose: FilePurpose = "fine-tune") -> FileObject:
     """Uploads `path` and waits until the server has processed it.
 
-    For training, servers take only names with .jsonl at the end; other names of such files are changed, with a note.
+    Servers accept training files only under a name that ends in .jsonl. Where the name has another common suffix of
+    JSON lines, the file is uploaded under a changed name, and a note says so.
+
+    Raises:
+        CliError: The server could not read the file.
     """
     name = path.name
     if purpose == "fine-tune" and path.suffix.lower() in _LINES_OF_JSON:
@@ -158,7 +162,7 @@ def report(options: Options, file_id: str) -> None:
     from luthier.data.findings import Report
 
     with open_client(options) as client:
-        # A route of Luthier's own, without a client method.
+        # This route is Luthier's own, so the client has no method for it.
         path = f"/files/{quote(file_id, safe='')}/report"
         document = client.get(path, cast_to=httpx.Response).json()
     if options.json:
@@ -184,7 +188,7 @@ def report(options: Options, file_id: str) -> None:
 @pass_options
 def download(options: Options, file_id: str, output: str | None, force: bool) -> None:
     with open_client(options) as client:
-        # The name comes from the server: only its last component is used, so the file stays in this folder.
+        # The name comes from the server. Only its last component is used, so that the file stays in this folder.
         name = output or Path(client.files.retrieve(file_id).filename).name or file_id
         content = client.files.content(file_id).read()
     if name == "-" and not options.json:

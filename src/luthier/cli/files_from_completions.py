@@ -1,4 +1,4 @@
-"""`luthier files from-completions`: stored chat completions become a training file."""
+"""`luthier files from-completions`: creates a training file from stored chat completions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import openai
     from openai.types.chat import ChatCompletion
 
-# Why a stored completion is no example, in English and Chinese.
+# The reasons why a stored completion cannot become an example, in English and Chinese.
 _REASONS = {
     "cut_off": ("cut off", "被截断"),
     "refused": ("refused", "拒绝回答"),
@@ -58,7 +58,7 @@ def from_completions(
         if show:
             _show(client, options, selection, show)
             return
-        # A route of Luthier's own, without a client method.
+        # This route is Luthier's own, so the client has no method for it.
         body = {**selection, "filename": filename}
         export = client.post("/files/from_completions", body=body, cast_to=httpx.Response).json()
     if options.json:
@@ -73,7 +73,7 @@ def from_completions(
 
 
 def _show(client: openai.OpenAI, options: Options, selection: dict[str, Any], count: int) -> None:
-    """The first completions, each with the last message of its request."""
+    """Prints the first completions, each with the last message of its request."""
     completions = list(islice(client.chat.completions.list(**selection, limit=min(count, 100)), count))
     if options.json:
         print_json([to_json(completion) for completion in completions])

@@ -1,6 +1,6 @@
-"""`luthier check FILE --fix OUT` and `--diff`: repairs of a training file, written or shown.
+"""`luthier check FILE --fix OUT` and `--diff`: writes or shows the repairs of a training file.
 
-Files are written atomically and overwritten only with --force. The repairs themselves are made by `luthier.data`.
+Files appear when they are complete, and existing ones are replaced only with --force. `luthier.data` makes the repairs.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from luthier.data.repair import Repair, Repairs
 
-_CONTEXT_CHARACTERS = 40  # shown on both sides of a change
+_CONTEXT_CHARACTERS = 40  # how much text is shown before and after a change
 
 
 def rejects_path(out: Path) -> Path:
-    """The file, beside `out`, of lines that cannot be repaired."""
+    """The path of the file, beside `out`, for lines that cannot be repaired."""
     return out.with_name(out.name.removesuffix(".jsonl") + ".rejects.jsonl")
 
 
@@ -45,9 +45,10 @@ def fix(
     method: str = "supervised",
     on_progress: Callable[[int], None] | None = None,
 ) -> Repairs:
-    """Repairs the JSONL file `path` into `out` and its rejects file; without `out`, a dry run.
+    """Repairs the JSONL file `path` into `out` and its rejects file; without `out`, nothing is written.
 
-    Raises CliError if a file exists and `force` is not set.
+    Raises:
+        CliError: An output file exists and `force` is not set, or cannot be written.
     """
     from luthier.data.repair import repair_file
 
@@ -59,16 +60,22 @@ def fix(
             if target.exists() and not force:
                 raise _exists_error(target)
         repaired_file = stack.enter_context(_atomic_file(out, force=force))
-        # Published first, because contexts close in reverse order.
+        # Opened second and therefore published first, because contexts close in reverse order.
         rejects_file = stack.enter_context(_atomic_file(rejects_path(out), force=force, keep_empty=False))
         if out.exists() and out.samefile(path) and rejects_path(out).exists():
-            rejects_file.write(rejects_path(out).read_bytes())  # the only copy of lines rejected by an earlier repair
+            rejects_file.write(
+                rejects_path(out).read_bytes()
+            )  # it has the only copy of lines that were rejected before
         return repair_file(path, repaired_file, rejects_file, guess=guess, method=method, on_progress=on_progress)
 
 
 @contextmanager
 def _atomic_file(target: Path, *, force: bool, keep_empty: bool = True) -> Iterator[IO[bytes]]:
-    """A file that appears under its name when it is complete; `force` replaces an existing one."""
+    """A file that appears as `target` when it is complete; `force` replaces an existing one.
+
+    Unlike `replace_durably`, it refuses to replace a file without `force`, even one that was created in the meantime,
+    and can leave an empty file away.
+    """
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
@@ -95,7 +102,7 @@ def _atomic_file(target: Path, *, force: bool, keep_empty: bool = True) -> Itera
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Unlike a rename, raises FileExistsError if `target` was created in the meantime."""
+    """Moves the file to `target`. Unlike a rename, raises FileExistsError if that was created in the meantime."""
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -119,7 +126,7 @@ def _exists_error(target: Path) -> CliError:
 
 
 def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff: bool) -> None:
-    """Prints the repaired lines (with `diff` each change), counts by code, guesses and rejected lines."""
+    """Prints the repaired lines, with `diff` every change, then the counts by code, the guesses and the rejects."""
     for repair in repairs.listed:
         is_suggestion = repair.is_guess and not repair.is_applied
         _print_change(console, repair) if diff or is_suggestion else _print_line(console, repair)
@@ -140,7 +147,7 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
 
 
 def _name(label: str) -> str:
-    """Of a label in `Repairs.counts`: a code, perhaps with the subject of a note in brackets."""
+    """The name of a label in `Repairs.counts`, which is a code, or a code with the subject of a note in brackets."""
     code, _, subject = label.removesuffix(")").partition(" (")
     if not subject:
         return finding_name(label)
@@ -173,7 +180,7 @@ def _print_line(console: Console, repair: Repair) -> None:
 
 
 def _print_change(console: Console, repair: Repair) -> None:
-    """Prints the changed part of a line before and after."""
+    """Prints the changed part of a line, before and after the repair."""
     _print_line(console, repair)
     before, after = repair.before, repair.after
     start = _common_prefix_length(before, after)
@@ -190,7 +197,7 @@ def _common_prefix_length(a: str, b: str) -> int:
 
 
 def check_flags(fix_to: Path | None, validation: Path | None, *, force: bool, guess: bool, diff: bool) -> None:
-    """Raises UsageError for incompatible flags."""
+    """Raises UsageError for flags that cannot be combined."""
     if (fix_to or diff) and validation:
         raise click.UsageError(say("--fix and --diff take one file at a time.", "--fix 和 --diff 一次只处理一个文件。"))
     if (force or guess) and not (fix_to or diff):

@@ -1,7 +1,7 @@
-"""`--functions FILE`: function definitions from a file, and validation of calls against them.
+"""`--functions FILE`: reads function definitions and validates calls against them.
 
-The file is a JSON list of tools or functions, an object with such a list, or a training file, whose definitions are
-collected.
+The file is a JSON list of tools or functions, an object with such a list, or a training file, from which the
+definitions are collected.
 """
 
 import json
@@ -28,7 +28,11 @@ _ERRORS = {
 
 
 def read_functions(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """`{"tools": [...]}`, or `{"functions": [...]}` for the legacy form. Raises CliError."""
+    """The definitions as request fields: `{"tools": [...]}`, or `{"functions": [...]}` for the legacy form.
+
+    Raises:
+        CliError: The file cannot be read or contains no valid definitions.
+    """
     definitions = _from_json(path)
     if definitions is None:
         definitions = _from_training_file(path)
@@ -44,7 +48,7 @@ def read_functions(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def call_errors(definitions: dict[str, list[dict[str, Any]]], name: str, arguments: str) -> str:
-    """The errors of a call, in words; empty for a valid call, or without definitions."""
+    """The errors of a call in words; empty for a valid call, or if there are no definitions."""
     tools = normalize_tools(definitions.get("tools"), definitions.get("functions"))
     if not tools:
         return ""
@@ -58,7 +62,7 @@ def call_errors(definitions: dict[str, list[dict[str, Any]]], name: str, argumen
 
 
 def _from_json(path: Path) -> dict[str, list[dict[str, Any]]] | None:
-    """None if the file is not a single JSON document, or is a training example."""
+    """The definitions in a JSON document; None if the file is not a single document, or is a training example."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

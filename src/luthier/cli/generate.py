@@ -1,6 +1,6 @@
-"""`luthier generate`: training examples from a teacher model, by topics or by function definitions.
+"""`luthier generate`: generates training examples with a teacher model, from topics or function definitions.
 
-Generation is `luthier.generate`'s; this module reads options, connects to the teacher's service and prints the result.
+`luthier.generate` does the work; this module reads the options, connects to the teacher and prints the result.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def generate(options: Options, /, **flags: Any) -> None:
 
 
 def _reject_unused_flags(options: GenerateOptions) -> None:
-    """Raises CliError for flags without effect in the selected mode."""
+    """Raises CliError for flags that have no effect in the selected mode."""
     topic, call, models = options.topic, options.call, options.models
     if call.no_teacher and models.teacher:
         raise CliError(
@@ -199,7 +199,7 @@ def _require_teacher(options: GenerateOptions, alternative: str = "") -> None:
 
 
 def _forecast(options: GenerateOptions, spec: TopicSpec) -> dict[str, Any]:
-    """The expected requests, and the cost if every reply reaches its token limit."""
+    """The expected number of requests, and the cost if every reply reaches its token limit."""
     from luthier.generate.budget import published_price
     from luthier.generate.cost_forecast import estimate, expected_requests
 
@@ -223,7 +223,7 @@ def _output_files(options: GenerateOptions, journal: Journal | None) -> OutputFi
 def _run(
     connection: Connection, options: GenerateOptions, total: int, generator: Generator
 ) -> tuple[GenerationResult, OutputFiles]:
-    """Runs a generator with the teacher; the journal stays open until the output files are written."""
+    """Runs a generator with the teacher and writes the output files, with the journal open all the time."""
     from luthier.generate.files import OutputFiles
     from luthier.generate.journal import Journal
 
@@ -297,7 +297,7 @@ def _price(flag: str, prompt: float | None, completion: float | None) -> Price |
 
 
 def _lookup_price(connection: Connection, model: str) -> Price | None:
-    """Free for models served by Luthier; else the price that OpenAI published for the name, if any."""
+    """The price of a model: free if Luthier serves it, else what OpenAI has published for the name; None if unknown."""
     import openai
 
     from luthier.generate.budget import FREE, published_price
@@ -305,5 +305,5 @@ def _lookup_price(connection: Connection, model: str) -> Price | None:
     try:
         owner = connection.client.models.retrieve(model).owned_by
     except openai.APIStatusError:
-        owner = ""  # a service that lists no models may still serve chat completions
+        owner = ""  # a service may serve chat completions without listing its models
     return FREE if owner == "luthier" or (connection.embedded and owner != "upstream") else published_price(model)

@@ -1,4 +1,4 @@
-"""The options of `luthier generate`: the click options, and `GenerateOptions`, which groups their values."""
+"""The click options of `luthier generate`, and `GenerateOptions`, which groups their values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ PROBE_REQUESTS = 12
 
 @dataclass(frozen=True)
 class TopicOptions:
-    """Questions and answers by topic."""
+    """Options for questions and answers on topics."""
 
     topics: tuple[str, ...]
     per_topic: int
@@ -30,7 +30,7 @@ class TopicOptions:
 
 @dataclass(frozen=True)
 class CallOptions:
-    """Tool calls by function definitions."""
+    """Options for tool calls from function definitions."""
 
     functions: Path | None
     form: str
@@ -43,7 +43,7 @@ class CallOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The models that write and score, and the limits of their service; `timeout` in seconds per request."""
+    """The teacher and the judge, and the limits of their service; `timeout` is in seconds per request."""
 
     teacher: str | None
     judge: str | None
@@ -55,7 +55,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class CostOptions:
-    """US dollars per million tokens, and in total."""
+    """Prices in US dollars per million tokens, and the cap `max_cost` in US dollars."""
 
     price_in: float | None
     price_out: float | None
@@ -66,7 +66,7 @@ class CostOptions:
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """All options of one command line."""
+    """All options of the command."""
 
     topic: TopicOptions
     call: CallOptions
@@ -83,7 +83,7 @@ class GenerateOptions:
 
     @classmethod
     def from_flags(cls, values: Mapping[str, Any]) -> "GenerateOptions":
-        """Distributes the values of the click options, by name, over the groups."""
+        """Groups the values of the click options by their names."""
         groups = {"topic": TopicOptions, "call": CallOptions, "models": ModelOptions, "cost": CostOptions}
         grouped = {name: group(**{f.name: values[f.name] for f in fields(group)}) for name, group in groups.items()}
         return cls(**grouped, **{f.name: values[f.name] for f in fields(cls) if f.name not in groups})

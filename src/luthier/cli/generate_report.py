@@ -1,4 +1,4 @@
-"""Output of `luthier generate`: a progress bar with the cost so far, the plan, and the final report."""
+"""The output of `luthier generate`: a progress bar with the cost so far, the plan, and the final report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from luthier.generate.topics import TopicSpec
 
 MAX_SLOT_ROWS = 8
-_ALIKE = 0.6  # mean similarity to the nearest text, above which a set teaches little
+_ALIKE = 0.6  # the mean similarity to the nearest text above which a set teaches little
 KINDS = {
     "call": ("single calls", "单个调用"),
     "no_call": ("no call", "不需要调用"),
@@ -60,13 +60,13 @@ _REASONS = {
 
 
 def reasons_text(rejected: dict[str, int]) -> str:
-    """Reasons with counts, in the user's language."""
+    """The reasons of rejections with their counts, in the user's language."""
     return ", ".join(f"{say(reason, _REASONS.get(reason, reason))} {count}" for reason, count in rejected.items())
 
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
-    """Yields a callback (examples, replies, dollars) that draws a progress bar, or prints lines off terminals."""
+    """Yields a callback (examples, replies, dollars) that updates a progress bar, or prints lines off terminals."""
     console = stderr_console()
     if not console.is_terminal:
         lines = ProgressLines(say("examples", "样本"), total)
@@ -86,7 +86,7 @@ def progress_bar(total: int) -> Iterator[Callable[[int, int, float], None]]:
 
 
 def print_result(files: OutputFiles, result: GenerationResult) -> None:
-    """Prints counts, quality metrics and cost of a run."""
+    """Prints the counts, the quality metrics and the cost of a run."""
     report, console = result.report, stdout_console()
     parts = report.get("by_topic") or report["by_kind"]
     rows = [(KINDS.get(name, (name, name)), row) for name, row in parts.items()]
@@ -102,7 +102,7 @@ def print_result(files: OutputFiles, result: GenerationResult) -> None:
 
 
 def unmet_kinds(report: dict[str, Any]) -> list[str]:
-    """The kinds of calls below their target count; empty without a teacher, because templates are limited."""
+    """The kinds of calls with fewer examples than planned; empty without a teacher, since templates are limited."""
     if report.get("teacher") is None:
         return []
     return [kind for kind, row in report["by_kind"].items() if row["made"] < row["wanted"]]
@@ -210,7 +210,7 @@ def _print_summary(files: OutputFiles, result: GenerationResult) -> None:
 
 
 def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any], teacher: str | None) -> None:
-    """Prints the planned slots with teacher, requests, tokens and cost."""
+    """Prints the planned slots, the teacher, and the expected requests, tokens and cost."""
     from luthier.generate.plan import plan_slots
 
     plan = spec.plan
@@ -242,7 +242,7 @@ def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any], tea
 
 
 def print_call_plan(as_json: bool, spec: CallSpec) -> None:
-    """Prints the planned examples by kind, and the requests to a teacher."""
+    """Prints the planned examples by kind, and how many requests a teacher would get."""
     from luthier.generate.functions.call_spec import expected_requests, kind_counts
 
     counts, requests = kind_counts(spec), expected_requests(spec)

@@ -1,4 +1,4 @@
-"""Checks what stands behind the name of a teacher: an alias may lead a large model's name to a small model."""
+"""Checks which model answers under a teacher's name, since an alias may give a large model's name to a small one."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from luthier.language import say
 if TYPE_CHECKING:
     from luthier.cli.client import Connection
 
-_SMALL = 1_000_000_000  # parameters; smaller models follow no instruction to write data
+_SMALL = 1_000_000_000  # parameters; smaller models do not follow instructions well enough to write data
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([mb])(?![a-z0-9])", re.IGNORECASE)
 
 
 def parameter_count(name: str) -> float | None:
-    """Of a base model, as its name tells it (135m, 0.6B); None where it tells nothing."""
+    """The number of parameters in a base model's name (135m, 0.6B); None if the name has none."""
     match = _SIZE.search(name.replace("_", "-"))
     return float(match[1]) * (1e6 if match[2].lower() == "m" else 1e9) if match else None
 
 
 def confirm_teacher(connection: Connection, flag: str, model: str, *, yes: bool) -> None:
-    """Says what serves the model, and asks for a yes before a small model of this server teaches under another name.
+    """Prints what serves the model, and asks for confirmation if a small model of this server has taken its name.
 
-    Raises CliError where nobody can be asked, click.Abort for a no.
+    Raises:
+        CliError: Confirmation is needed, and stdin is not a terminal.
+        click.Abort: The user declined.
     """
     import openai
 
     try:
         details = connection.client.models.retrieve(model)
     except openai.APIStatusError:
-        return  # a service that lists no models
+        return  # the service lists no models
     base = str(getattr(details, "root", None) or model)
     is_elsewhere = details.owned_by in ("upstream", "openai")
     _print_origin(connection, flag, model, say("the upstream service", "上游服务") if is_elsewhere else base)

@@ -1,6 +1,6 @@
 """The language of commands (`--lang` or the locale), and text without terminal control characters.
 
-Imported by every command line first, so it must stay small.
+Every command imports this module first, so it must stay small.
 """
 
 import os
@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 VARIABLE = "LUTHIER_LANG"
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
-# C0 and C1 controls except tab and newline: model output must not move the cursor or change the window title.
+# C0 and C1 control characters except tab and newline: model output must not move the cursor or change the title.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -58,7 +58,7 @@ def use_language(ctx: click.Context, language: str | None) -> None:
 
 @contextmanager
 def language_set(language: str | None) -> Iterator[None]:
-    """`LUTHIER_LANG` is `language` meanwhile, unless it is not in `LANGUAGES`."""
+    """Sets `LUTHIER_LANG` to `language` for the duration of the context, if that is one of `LANGUAGES`."""
     before = os.environ.get(VARIABLE)
     if language in LANGUAGES:
         os.environ[VARIABLE] = language
@@ -75,7 +75,7 @@ def _set_language(ctx: click.Context, param: click.Parameter, value: str | None)
 
 
 def lang_option(command: Command) -> Command:
-    """Adds `--lang`. Its help is in both languages, for people who cannot read the current one."""
+    """Adds `--lang`, whose help is in both languages, for people who cannot read the current one."""
     option = click.option(
         "--lang",
         type=click.Choice(LANGUAGES),

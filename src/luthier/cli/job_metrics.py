@@ -1,4 +1,4 @@
-"""The metrics of a job by step, from its events."""
+"""The metrics of a job, read from its events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _PAGE_SIZE = 100
 
 
 def metrics_by_step(client: openai.OpenAI, job_id: str) -> dict[int, dict[str, float]]:
-    """In the order of the steps; empty for a job that took none."""
-    from luthier.worker.trackers.tracker import numbers  # takes half a second, which `luthier jobs list` need not wait
+    """Step → metrics of the job, in the order of steps; empty for a job without steps."""
+    from luthier.worker.trackers.tracker import numbers  # this import takes half a second, too long for `jobs list`
 
     events = [to_json(event) for event in client.fine_tuning.jobs.list_events(job_id, limit=_PAGE_SIZE)]
     metrics = {int(event["data"]["step"]): numbers(event["data"]) for event in events if event["type"] == "metrics"}

@@ -152,7 +152,7 @@ def _checkpoint_row(checkpoint: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _add_control_command(name: str, en: str, zh: str) -> None:
-    """Registers `luthier jobs NAME ID`, which calls the client method NAME and prints the job's new status."""
+    """Adds the command `luthier jobs NAME ID`, which calls the client's method NAME and prints the new status."""
 
     @jobs.command(
         name,
@@ -185,7 +185,7 @@ _add_control_command("resume", "Resume a paused job.", "继续已暂停的微调
         "修改任务的优先级（-10 到 10）：等待的任务中数值大的先开始。大于 0 的优先级会排到其他项目的任务之前，"
         "需要管理员密钥。\n\n例子：luthier jobs priority ftjob-abc123 5",
     ),
-    context_settings={"ignore_unknown_options": True},  # -5 is a number
+    context_settings={"ignore_unknown_options": True},  # so that -5 is a number and not an option
 )
 @click.argument("job_id")
 @click.argument("priority", type=click.IntRange(-job_options.MAX_PRIORITY, job_options.MAX_PRIORITY))
@@ -285,9 +285,13 @@ def track(options: Options, job_id: str, tracker: str, project: str) -> None:
 
 
 def decode_results(content: bytes) -> str:
-    """The CSV of a result file: base64-encoded for chat models, plain for completion models, as OpenAI sends it."""
+    """The CSV of a result file, which OpenAI sends in base64 for chat models and as text for completion models.
+
+    Raises:
+        CliError: The content is not a CSV.
+    """
     try:
-        # Base64 contains no commas; a CSV with several columns does.
+        # A CSV with several columns contains commas, and base64 does not.
         return (content if b"," in content else base64.b64decode(content)).decode("utf-8-sig")
     except (binascii.Error, UnicodeDecodeError) as error:
         raise CliError(say("The result file is not a CSV.", "结果文件不是 CSV。")) from error

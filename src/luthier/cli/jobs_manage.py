@@ -1,4 +1,4 @@
-"""`luthier jobs rename`, `delete` and `groups`: what the `openai` client has no method for."""
+"""`luthier jobs rename`, `delete` and `groups`, for which the `openai` client has no methods."""
 
 from __future__ import annotations
 

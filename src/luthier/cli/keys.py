@@ -1,4 +1,4 @@
-"""`luthier keys` and `luthier audit`: the API keys that a server manages, and who changed what."""
+"""`luthier keys`: the API keys that a server manages. `luthier audit`: who changed what on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLES = {"admin": ("admin", "管理员"), "member": ("member", "成员"), "read
 
 
 class Lifetime(click.ParamType[int]):
-    """A duration such as 90d, 12h or 30m, in seconds."""
+    """Option type: a duration such as 90d, 12h or 30m, converted to seconds."""
 
     name = "lifetime"
 
@@ -32,7 +32,7 @@ class Lifetime(click.ParamType[int]):
 
 
 class Size(click.ParamType[int]):
-    """A size such as 500MB or 20GB, in bytes."""
+    """Option type: a size such as 500MB or 20GB, converted to bytes."""
 
     name = "size"
 
@@ -139,7 +139,7 @@ def list_keys(options: Options) -> None:
 
 
 def _limits(key: dict[str, Any]) -> str:
-    """The limits that a key has of its own; empty without any."""
+    """A key's own limits as text; empty if it has none."""
     texts = [
         (key["requests_per_minute"], say("requests/min", "次请求/分钟")),
         (key["tokens_per_minute"], say("tokens/min", "token/分钟")),
@@ -224,7 +224,7 @@ def audit(options: Options, limit: int) -> None:
 
 
 def _print_secret(options: Options, key: dict[str, Any]) -> None:
-    """The key on stdout alone, so that a script can keep it."""
+    """Prints only the key to stdout, so that a script can capture it, and the notice to stderr."""
     if options.json:
         print_json(key)
         return

@@ -1,6 +1,6 @@
-"""Settings and base models of this machine, for commands that work without a server.
+"""The settings and base models of this machine, for commands that work without a server.
 
-The settings come from the environment; imports happen inside the functions, so that `luthier --help` stays fast.
+Settings are read from the environment. Functions import what they need themselves, so that `luthier --help` stays fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def settings_of(options: Options) -> Settings:
-    """Settings from the environment, with the data folder of --data."""
+    """The settings of the environment, with the data folder of --data."""
     from luthier.settings import Settings
 
     settings = Settings()
@@ -35,7 +35,7 @@ def has_data_folder(settings: Settings) -> bool:
 
 
 def open_store(settings: Settings) -> Store:
-    """The store of the settings, whether or not a server runs on it; the caller closes it."""
+    """Opens the store that the settings name, even while a server uses it; the caller closes it."""
     from luthier.store import Store
 
     return Store.open(settings)
@@ -43,7 +43,7 @@ def open_store(settings: Settings) -> Store:
 
 @contextmanager
 def local_store(settings: Settings) -> Iterator[Store]:
-    """The store on the data folder of this machine. Raises CliError where there is no such folder."""
+    """The store in the data folder of this machine. Raises CliError if there is no such folder."""
     if not has_data_folder(settings):
         raise CliError(
             say(f"There is no data folder {settings.data}.", f"没有数据文件夹 {settings.data}。"),
@@ -57,29 +57,33 @@ def local_store(settings: Settings) -> Iterator[Store]:
 
 
 def data_folder(settings: Settings) -> Path:
-    """Where the state of this machine's server is; it may not exist."""
+    """The folder with the state of this machine's server, which may not exist yet."""
     return settings.data
 
 
 def trackers_folder(settings: Settings) -> Path:
-    """What experiment trackers keep on this machine."""
+    """The folder with the runs that experiment trackers store on this machine."""
     return settings.data / "trackers"
 
 
 def local_catalogue(fine_tuned: Path | None = None) -> Catalogue:
-    """The base models on this machine. `fine_tuned`: the folder of fully fine-tuned ones."""
+    """The base models on this machine; `fine_tuned` is the folder of fully fine-tuned models."""
     from luthier.catalogue import Catalogue
 
     return Catalogue(_base_and_cache()[1], fine_tuned)
 
 
 def default_base() -> str:
-    """The base model behind OpenAI's model names."""
+    """The base model that OpenAI's model names stand for."""
     return _base_and_cache()[0]
 
 
 def base_folder(base: str | None) -> tuple[str, Path | None]:
-    """Name and folder of a base model (None: the default one); the folder is None if it is not on this machine."""
+    """The name and the folder of a base model (None: the default one); the folder is None if it is not downloaded.
+
+    Raises:
+        CliError: There is no base model of that name.
+    """
     name = base or default_base()
     name = str(Path(name).absolute()) if Path(name).is_dir() else name
     catalogue = local_catalogue()

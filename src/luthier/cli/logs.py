@@ -1,4 +1,4 @@
-"""The log of commands that run until they are stopped: one line per event, on stderr, as text or as JSON."""
+"""The log of long-running commands: one line per event, on stderr, as text or as JSON."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ _OTHER_VARIABLES = {"LUTHIER_LANG", "LUTHIER_CONFIG", "LUTHIER_CPU_TIER"}
 
 
 def configure_logging(level: str, log_format: Literal["text", "json"]) -> Callable[[str], None]:
-    """Lines of Luthier from `level` on; of libraries only warnings.
+    """Configures logging: Luthier's messages from `level` on, and only the warnings of libraries.
 
-    Returns what writes a line about the command itself, such as its address: as it is, or as JSON like all others.
+    Returns a function that writes a line about the command itself, such as its address, in the same format.
     """
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
@@ -38,7 +38,7 @@ def configure_logging(level: str, log_format: Literal["text", "json"]) -> Callab
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: `time` (ISO 8601, UTC), `level`, `logger`, `message`, and the fields of the event."""
+    """Formats a record as a JSON object: `time` (ISO 8601, UTC), `level`, `logger`, `message`, and its own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """A warning for each variable that looks like a setting and is none, with the name that may be meant."""
+    """A warning for each variable that looks like a setting but is none, with the most similar setting."""
     names = {_PREFIX + name.upper() for name in (*Settings.model_fields, *RENAMED)} | _OTHER_VARIABLES
     for variable in sorted(environment):
         if variable.startswith(_PREFIX) and variable not in names:

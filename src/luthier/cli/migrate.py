@@ -1,6 +1,6 @@
-"""`luthier migrate`: what a hosted fine-tuning account holds, saved before it is switched off.
+"""`luthier migrate`: saves the contents of a hosted fine-tuning account before it is switched off.
 
-The work is `luthier.migrate`'s; this module reads options, connects to the account and prints the result.
+`luthier.migrate` does the work; this module reads the options, connects to the account and prints the result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account that `luthier migrate` reads: options, client, progress."""
+"""The account that `luthier migrate` reads: its options, the connection, and the display of progress."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class AccountOptions:
-    """The address and key of an account, and the project and organization whose objects are read."""
+    """The options that select an account: address and key, and the project and organization to read."""
 
     options: Options
     project: str | None
@@ -58,7 +58,7 @@ class AccountOptions:
 
 @contextmanager
 def account_errors(address: str) -> Iterator[None]:
-    """Raises exceptions of the client as `CliError`; an account is no server that could be started."""
+    """Translates the client's exceptions into `CliError`. The remedies are those for a hosted account."""
     import openai
 
     try:
@@ -86,7 +86,7 @@ def project_options(command: Command) -> Command:
 
 @contextmanager
 def account_progress() -> Iterator[Callable[..., None]]:
-    """Yields a callback (part, done, total, dollars): bars on a terminal, else a line every ten seconds."""
+    """Yields a callback (part, done, total, dollars) that updates progress bars, or prints lines off terminals."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = stderr_console()

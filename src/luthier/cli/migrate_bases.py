@@ -1,4 +1,4 @@
-"""The plans of `luthier migrate retrain`, and the base that it proposes for each."""
+"""The plans of `luthier migrate retrain`, and the base model that it proposes for each."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from luthier.migrate.base_choice import BaseFit
     from luthier.migrate.retraining import RetrainPlan
 
-_MULTILINGUAL = "Qwen/Qwen3-0.6B"  # what a person may pull where no base here knows the script
+_MULTILINGUAL = "Qwen/Qwen3-0.6B"  # suggested where no base on this machine covers the script
 
 
 @dataclass(frozen=True)
 class Proposals:
-    """By old model: how the bases of this machine fit its training file, and the one that fits best, if any."""
+    """The bases of this machine for each plan.
+
+    Attributes:
+        fits: Old model → how well each base fits its training file.
+        best: Old model → the proposed base; absent if none fits.
+        free_bytes: The free memory when the bases were assessed.
+    """
 
     fits: dict[str, list[BaseFit]]
     best: dict[str, BaseFit]
@@ -32,7 +38,7 @@ class Proposals:
 
     @classmethod
     def of_plans(cls, options: Options, plans: Sequence[RetrainPlan]) -> Proposals:
-        """Of plans that start from a base; those that continue another model take its base."""
+        """The proposals for plans that start from a base; plans that continue another model use its base."""
         from luthier.hardware import available_memory
         from luthier.migrate.base_choice import assess, proposed
         from luthier.migrate.shutdown import is_fine_tuned
@@ -49,7 +55,7 @@ class Proposals:
         return cls(fits, best, free)
 
     def applied(self, plans: Sequence[RetrainPlan]) -> list[RetrainPlan]:
-        """The plans with the proposed bases. Raises CliError where no base fits."""
+        """The plans with the proposed bases. Raises CliError if no base fits a plan."""
         for plan in plans:
             if plan.model in self.fits and plan.model not in self.best:
                 raise CliError(

@@ -1,4 +1,4 @@
-"""`luthier migrate report`: old models against their successors, on the recorded questions."""
+"""`luthier migrate report`: compares old models with their successors on the recorded questions."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def report(
 
 
 def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: dict[str, str]) -> dict[str, str]:
-    """By old model, of those that have answers. Raises CliError if there is none."""
+    """Old model → successor, for models with recorded answers. Raises CliError if there is none."""
     from luthier.migrate.successors import Successors
 
     trained = Successors(client)
@@ -146,7 +146,7 @@ def _successors(client: openai.OpenAI, models: Sequence[RecordedModel], named: d
 
 @contextmanager
 def _answers_progress(total: int) -> Iterator[Callable[[], None]]:
-    """Yields a function to be called per answer, from any thread."""
+    """Yields a function to call after each answer, from any thread, which updates the progress bar."""
     lock, done = threading.Lock(), itertools.count(1)
     with account_progress() as show:
 

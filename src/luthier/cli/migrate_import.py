@@ -1,4 +1,4 @@
-"""`luthier migrate import`: a recording into the data folder of this machine."""
+"""`luthier migrate import`: imports a recording into the data folder of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`luthier migrate record`: an account into one folder, with the answers of its fine-tuned models."""
+"""`luthier migrate record`: saves an account in a folder, with the answers of its fine-tuned models."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def _record_options(flags: dict[str, Any]) -> RecordOptions:
 
 @dataclass
 class _Run:
-    """One call of the command."""
+    """A run of the command."""
 
     target: AccountOptions
     folder: RecordingFolder
@@ -248,7 +248,7 @@ class _Run:
                 await recorder.record_answers(plans, journal, recording)
 
     def _cost_cap(self, plans: Sequence[ModelPlan], journal: Journal) -> tuple[float | None, str | None]:
-        """The cap, and why no question is sent, if so."""
+        """The cost cap in US dollars (None for no cap), and the reason if no question may be sent (else None)."""
         from luthier.migrate.answers import budget_of
 
         cap = self.options.answers.cost_cap

@@ -1,4 +1,4 @@
-"""Output of `luthier migrate`: the inventory as a table, or as one block per model where the terminal is narrow."""
+"""The output of `luthier migrate`: the inventory, the plans of a recording, and its result."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SOURCES = {
     "prompts": ("--prompts", "--prompts"),
     "stored_completions": ("stored completions", "已保存的补全"),
 }
-_LOSS_COLUMNS = 24  # of days left and last day
+_LOSS_COLUMNS = 24  # terminal cells of the columns "days left" and "last day"
 
 
 def print_inventory(inventory: Inventory) -> None:
-    """Prints what is lost first, then the notes, then the models."""
+    """Prints what will be lost first, the notes, and the models: as a table, or as blocks on a narrow terminal."""
     from luthier.migrate.inventory_text import notes
 
     console = stdout_console()
@@ -99,7 +99,7 @@ def _model_table(inventory: Inventory) -> Table:
 
 
 def _print_block(console: Console, inventory: Inventory, model: ModelEntry) -> None:
-    """The figures of one model as rows."""
+    """Prints a model as a block of rows."""
     from luthier.migrate.inventory_text import columns, days_left, last_day, model_state
 
     titles = columns()
@@ -120,7 +120,7 @@ def _print_block(console: Console, inventory: Inventory, model: ModelEntry) -> N
 
 
 def _file_rows(inventory: Inventory, model: ModelEntry) -> list[tuple[str, FileEntry, str]]:
-    """(role, file, state with the size) of each file of the model's job."""
+    """The role, the entry, and the state with the size, for each file of the model's job."""
     from luthier.migrate.inventory_text import ROLES, file_state
 
     rows = []
@@ -131,7 +131,7 @@ def _file_rows(inventory: Inventory, model: ModelEntry) -> list[tuple[str, FileE
 
 
 def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: int) -> None:
-    """Prints what recording will do and cost."""
+    """Prints what a recording will contain and cost."""
     console = stdout_console()
     stored, files = inventory.stored, [file for file in inventory.files.values() if file.state == "available"]
     size = format_bytes(sum(file.bytes or 0 for file in files)).replace(" ", NO_BREAK_SPACE)
@@ -160,7 +160,7 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
 
 
 def cost_text(plans: Sequence[ModelPlan]) -> str:
-    """`40 questions to 2 models: about $0.02, at most $0.81`."""
+    """The number of questions and their cost: `40 questions to 2 models: about $0.02, at most $0.81`."""
     count, models = sum(len(plan.pending) for plan in plans), len(plans)
     head = say(f"{plural(count, 'question')} to {plural(models, 'model')}", f"向 {models} 个模型提 {count} 个问题")
     if any(plan.price is None for plan in plans):
@@ -189,13 +189,13 @@ def _plan_rows(plan: ModelPlan) -> list[tuple[str, str]]:
 
 
 def _dollars(amount: float) -> str:
-    """Cents, and parts of a cent below ten dollars; rounded up, so that a cap of the sum shown suffices."""
+    """An amount with two decimals, or more below ten dollars, rounded up so that it suffices as a cost cap."""
     digits = 2 if amount >= 10 else 4
     return f"${math.ceil(amount * 10**digits) / 10**digits:.{digits}f}"
 
 
 def print_recording(recording: Recording) -> None:
-    """Prints what the folder holds, what is missing and why."""
+    """Prints what the recording contains, what is missing, and why."""
     console = stdout_console()
     counts, files = recording.counts, [file for file in recording.files if file.get("path")]
     size = format_bytes(sum(file["recorded_bytes"] for file in files)).replace(" ", NO_BREAK_SPACE)

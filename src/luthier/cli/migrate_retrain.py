@@ -1,4 +1,4 @@
-"""`luthier migrate retrain`: a job here for each recorded fine-tune."""
+"""`luthier migrate retrain`: trains a successor of each recorded model."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _train(client: openai.OpenAI, plans: Sequence[RetrainPlan], *, watch: bool) 
 
 
 def _check_parent(successors: Successors, plan: RetrainPlan) -> None:
-    """Raises CliError while the model that a job is to continue is still being trained."""
+    """Raises CliError if the model that the plan continues is still being trained."""
     if plan.start.startswith("ft:") and successors.job_of(plan.start) and successors.model_of(plan.start) is None:
         raise CliError(
             say(f"{plan.model} continues from {plan.start}, whose successor is still being trained.",

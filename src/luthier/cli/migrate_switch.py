@@ -1,4 +1,4 @@
-"""`luthier migrate switch`: an old name from the old service to its successor here, and back."""
+"""`luthier migrate switch`: moves an old model's name to its successor here, or back to the old service."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _check_words(new: str | None, share: float | None, *, back: bool) -> None:
 
 
 def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None, share: float | None) -> AliasTarget:
-    """Raises CliError for a model that is not here."""
+    """The alias with which `new` answers for `old`. Raises CliError if there is no such model here."""
     if not _is_here(options, str(new)):
         raise CliError(
             say(f"There is no model {new} here.", f"这里没有模型 {new}。"),
@@ -98,7 +98,7 @@ def _successor(options: Options, earlier: AliasTarget, old: str, new: str | None
 
 
 def _is_here(options: Options, model: str) -> bool:
-    """Whether it is a fine-tuned model of the data folder, a base, or the folder of one."""
+    """Whether `model` is a fine-tuned model in the data folder, a base model, or the folder of one."""
     if not model.startswith("ft:"):
         return Path(model).is_dir() or model in local_catalogue()
     store = open_store(settings_of(options))

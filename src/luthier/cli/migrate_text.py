@@ -1,4 +1,4 @@
-"""How the commands of `luthier migrate` print text: wrapped at the width of the terminal, Chinese included."""
+"""Text output of `luthier migrate`, wrapped at the width of the terminal, Chinese included."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 NO_BREAK_SPACE = "\u00a0"
 _TITLE_COLUMNS = 20
-# Words of Latin letters and numbers are kept whole; Chinese breaks after any character, never before punctuation.
+# Latin words and numbers stay whole. Chinese text breaks after any character, but never before punctuation.
 _TOKEN = re.compile(r"(?:[!-~\u00a0–≥·…]+|[^!-~\s])[，。：；、）]*|\s+")
 
 
 def wrap(text: str, width: int) -> Text:
-    """Lines of at most `width` columns: rich breaks at spaces only, which Chinese sentences do not have. A word that
-    is longer than a line, such as a path, stays whole.
+    """`text` in lines of at most `width` cells.
+
+    Rich breaks lines only at spaces, which Chinese sentences do not have. A word that is longer than a line, such as a
+    path, stays whole.
     """
     lines = [""]
     for token in _TOKEN.findall(printable(text)):
@@ -36,18 +38,18 @@ def wrap(text: str, width: int) -> Text:
 
 
 def print_wrapped(text: str, style: str = "") -> None:
-    """A paragraph to stdout."""
+    """Prints a paragraph to stdout."""
     console = stdout_console()
     console.print(wrap(text, console.width), style=style, soft_wrap=True)
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text of an account, which may hold anything, on one line."""
+    """Styled text without control characters, which names in an account may contain."""
     return Text(printable(text), style=style)
 
 
 def print_rows(console: Console, rows: Sequence[tuple[str, str]]) -> None:
-    """Rows of a title and a text that wraps."""
+    """Prints rows of a title and a text, which wraps in its column."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

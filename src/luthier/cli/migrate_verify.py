@@ -1,4 +1,4 @@
-"""`luthier migrate verify`: whether a recording is whole."""
+"""`luthier migrate verify`: verifies that a recording is complete and undamaged."""
 
 from __future__ import annotations
 

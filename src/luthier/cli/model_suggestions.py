@@ -1,4 +1,4 @@
-"""`luthier models suggest`: two or three bases for a language and a task, with what they take on this machine."""
+"""`luthier models suggest`: two or three bases for a language and a task, with their cost on this machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def suggest_bases(options: Options, language: str | None, task: str, tokens: int
 
 
 def suggestions_here(options: Options, language: str, task: str, tokens: int) -> list[Suggestion]:
-    """By what is known of this machine's speed; where nothing is, the smallest base here is measured."""
+    """The bases suggested for this machine, by its known speeds; without any, its smallest base is measured first."""
     from luthier.catalogue.suggestions import suggest
     from luthier.hardware import available_memory
 

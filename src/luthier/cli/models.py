@@ -1,4 +1,4 @@
-"""`luthier models`: `client.models` on the command line; `pull` and `rm` work on this machine's cache folder."""
+"""`luthier models`: `client.models` on the command line; `pull` and `rm` work in this machine's cache folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from luthier.settings import Settings
 
-_MAX_JOBS = 100  # in which the job of a model is looked up
+_MAX_JOBS = 100  # how many of the newest jobs are searched for the job of a model
 
 
 @click.group(
@@ -72,7 +72,7 @@ def list_models(options: Options) -> None:
 
 
 def _print_models(listed: list[dict[str, Any]]) -> None:
-    """Fine-tuned models, base models, and the names that stand for each of them."""
+    """Prints the fine-tuned models, the base models, and the names that stand for each model."""
     tuned = [model for model in listed if str(model["id"]).startswith("ft:")]
     names = [model for model in listed if model not in tuned and _is_name(model)]
     bases = [model for model in listed if model not in tuned and model not in names]
@@ -100,7 +100,7 @@ def _print_models(listed: list[dict[str, Any]]) -> None:
 
 
 def _is_name(model: dict[str, Any]) -> bool:
-    """Whether it stands for another model, here or upstream; a base model is its own root."""
+    """Whether the entry is a name for another model, here or upstream; a base model is its own root."""
     root = model.get("root")
     return root is not None and (root != model["id"] or model.get("owned_by") == "upstream")
 
@@ -160,10 +160,10 @@ def _show_lineage(options: Options, name: str) -> None:
 
 
 def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
-    """The job that made the model, its files and epochs; empty for a checkpoint or a model of an older job."""
+    """The job that trained the model, its files and epochs; empty for checkpoints and for models of older jobs."""
     import openai
 
-    with suppress(openai.APIStatusError):  # of a service that lists no jobs
+    with suppress(openai.APIStatusError):  # the service may not list jobs
         for job in islice(client.fine_tuning.jobs.list(limit=_MAX_JOBS), _MAX_JOBS):
             if job.fine_tuned_model == model:
                 fields = to_json(job)
@@ -174,7 +174,7 @@ def _job_details(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
 
 def _base_details(name: str) -> dict[str, Any]:
-    """Source, licence, size and abilities of a base model on this machine; empty for other models."""
+    """The source, licence, size and abilities of a base model on this machine; empty for other models."""
     from luthier.catalogue.abilities import abilities
 
     catalogue = local_catalogue()
@@ -337,7 +337,7 @@ models.add_command(suggest_bases)
 
 
 def _dependents(settings: Settings, base: str) -> list[str]:
-    """Fine-tuned models and unfinished jobs on the base model."""
+    """The fine-tuned models and unfinished jobs that depend on a base model."""
     if not has_data_folder(settings):
         return []
     with local_store(settings) as store:

@@ -1,4 +1,4 @@
-"""Options that commands share: --base-url, --api-key, --data, --json (--lang is in `i18n`).
+"""The options that commands share: --base-url, --api-key, --data, --json (--lang is in `i18n`).
 
 They are collected in one `Options` object per command line, so that `luthier jobs --json list` and
 `luthier jobs list --json` are equivalent.
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass
 class Options:
-    """Shared options, from the command line or the environment; `on_command_line` holds the names of the former."""
+    """The values of the shared options; `on_command_line` has the names of those that were typed."""
 
     base_url: str | None = None
     api_key: str | None = None
@@ -33,7 +33,7 @@ pass_options = click.make_pass_decorator(Options, ensure=True)
 
 
 class GeneratedFile(click.Path):
-    """Path of an output file that is overwritten; its fixed suffix protects data files from being overwritten."""
+    """Option type: an output file that may be overwritten. The required suffix protects data files."""
 
     def __init__(self, suffix: str) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -50,14 +50,14 @@ class GeneratedFile(click.Path):
 
 
 def option(flag: str, en: str, zh: str, **attributes: Any) -> Callable[[Command], Command]:
-    """A click option with help in both languages, which shows its default if it has one; `name`: of the parameter."""
+    """A click option with help in both languages, which shows the default, if any; `name` is the parameter's name."""
     names = (flag, attributes.pop("name")) if "name" in attributes else (flag,)
     attributes.setdefault("show_default", "default" in attributes)
     return click.option(*names, help=say(en, zh), **attributes)
 
 
 class NamePair(click.ParamType[tuple[str, str]]):
-    """Two names joined by an equals sign; `form` is how the help writes them, such as OLD=NEW."""
+    """Option type: two names joined by an equals sign; `form`, such as OLD=NEW, is shown in the help."""
 
     name = "pair"
 
@@ -68,7 +68,7 @@ class NamePair(click.ParamType[tuple[str, str]]):
         return self._form
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):  # a default
+        if isinstance(value, tuple):  # the default is a pair already
             return value
         first, separator, second = value.partition("=")
         if not (first and separator and (second or self._second_may_be_empty)):
@@ -84,21 +84,21 @@ def server_options(command: Command) -> Command:
 
 
 def data_options(command: Command) -> Command:
-    """Adds the options of a command that writes to a data folder itself."""
+    """Adds the options of a command that works on a data folder directly."""
     for add in (lang_option, _json, _data):
         command = add(command)
     return command
 
 
 def account_options(command: Command) -> Command:
-    """Adds the options of a command that reads a hosted account and never a local data folder."""
+    """Adds the options of a command that reads a hosted account instead of a local data folder."""
     for add in (lang_option, _json, _api_key, _account_url):
         command = add(command)
     return command
 
 
 def server_options_with_file(command: Command) -> Command:
-    """The same for `evaluate`, where --data may also be the file of held-out examples."""
+    """Adds the options of `evaluate`, where --data may also be the file of held-out examples."""
     for add in (lang_option, _json, _data_or_file, _api_key, _base_url):
         command = add(command)
     return command

@@ -1,4 +1,4 @@
-"""Output: results to stdout, everything else to stderr; tables, JSON, progress bars, times and sizes."""
+"""Prints results to stdout and everything else to stderr: tables, JSON, progress bars, times and sizes."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from openai import BaseModel
     from rich.progress import TaskID
 
-# Width of tables in a pipe or file, where nothing may be cut off; terminals have their own width.
+# The width of tables in pipes and files, where nothing may be cut off; on a terminal, its own width applies.
 PIPE_WIDTH = 240
 _GAP = "  "  # between the columns of a table
 _COMMAND = re.compile(r"`luthier [^`]*`|(?<=[:：] )luthier .*|(?<=：)luthier .*")
 _COMMAND_SPACE = "\ue000"
-QUIET_S = 2.0  # of silence, after which a line says what is being done
+QUIET_S = 2.0  # seconds of silence after which a line says what the command is doing
 _LINE_INTERVAL_S = 10.0
-_MIN_TEXT_WIDTH = 30  # of a column of sentences; narrower ones are hard to read
+_MIN_TEXT_WIDTH = 30  # cells; a narrower column of sentences is hard to read
 
 
 def stdout_console() -> Console:
-    """stdout, for results."""
+    """The console for results, on stdout."""
     return _console(stderr=False)
 
 
 def stderr_console() -> Console:
-    """stderr, for progress, notices and errors."""
+    """The console for progress, notices and errors, on stderr."""
     return _console(stderr=True)
 
 
@@ -52,13 +52,13 @@ def _console(*, stderr: bool) -> Console:
 
 
 def note(text: str, style: str = "") -> None:
-    """Prints one paragraph to stderr."""
+    """Prints a paragraph to stderr."""
     stderr_console().print(Text(printable(text), style=style), soft_wrap=True)
 
 
 @contextmanager
 def spinner(text: str) -> Iterator[None]:
-    """Shows `text` with a spinner while the body runs; off terminals as a line, if the body takes longer."""
+    """Shows `text` with a spinner while the body runs; off terminals, prints it if the body takes over `QUIET_S`."""
     console = stderr_console()
     if not console.is_terminal:
         timer = threading.Timer(QUIET_S, note, [text])
@@ -74,7 +74,7 @@ def spinner(text: str) -> Iterator[None]:
 
 
 class ProgressLines:
-    """Progress for logs and pipes: a line at the start, then at most one every ten seconds, and one at the end."""
+    """Prints progress off terminals: a line at the start, then at most one every ten seconds, and one at the end."""
 
     def __init__(self, text: str, total: int) -> None:
         self._text, self._total, self._done = text, total, 0
@@ -84,7 +84,7 @@ class ProgressLines:
         self.show(self._done + 1)
 
     def show(self, done: int, more: str = "") -> None:
-        """`more`: printed after the counts."""
+        """Prints the counts, followed by `more`, if a line is due."""
         is_end = self._done < self._total <= done
         self._done = done
         if is_end or time.monotonic() - self._printed_at >= _LINE_INTERVAL_S:
@@ -97,7 +97,7 @@ class ProgressLines:
 
 @contextmanager
 def download_bars(text: str) -> Iterator[Callable[[str, int, int], None]]:
-    """One progress bar per file, if stderr is a terminal. Yields a callback (file, bytes done, total bytes)."""
+    """Yields a callback (file, bytes done, total bytes) that draws a progress bar per file if stderr is a terminal."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = stderr_console()
@@ -135,8 +135,8 @@ def print_table(
     each other cell.
 
     Args:
-        text_column: the last column holds sentences, which wrap between words.
-        empty: printed instead of a table without rows.
+        text_column: Whether the last column has sentences, which wrap between words.
+        empty: The text that is printed instead of a table without rows.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     console = stdout_console()
@@ -153,7 +153,7 @@ def print_table(
 
 
 def table_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Terminal cells of the widest row."""
+    """The number of terminal cells that the widest row takes."""
     widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
@@ -172,7 +172,7 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _print_with_text(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """The last column wraps between words, in a column of its own if there is room."""
+    """Prints a table whose last column wraps between words, beside the others if there is room, else below them."""
     widths = [max(map(cell_len, column)) for column in zip(columns[:-1], *(row[:-1] for row in rows), strict=True)]
     indent = sum(widths) + len(_GAP) * len(widths)
     indent = indent if indent + _MIN_TEXT_WIDTH <= console.width else 2
@@ -183,9 +183,9 @@ def _print_with_text(columns: Sequence[str], rows: Sequence[Sequence[str]], cons
 
 
 def wrap_text(text: str, width: int, indent: int = 0) -> str:
-    """`text` with line breaks between words and Chinese characters, further lines indented.
+    """`text` with line breaks between words and Chinese characters; lines after the first are indented.
 
-    Words that are longer than a line, such as model names, and commands stay whole, so that they can be copied.
+    Commands, and words that are longer than a line, such as model names, stay whole, so that they can be copied.
     """
     wrapper = CellTextWrapper(
         width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
@@ -196,7 +196,7 @@ def wrap_text(text: str, width: int, indent: int = 0) -> str:
 
 
 class WrappingConsole(Console):
-    """On a terminal, text that is printed with `soft_wrap` breaks as in `wrap_text`, unless `no_wrap` is set too."""
+    """A console that wraps text like `wrap_text` on a terminal, if it is printed with `soft_wrap` and not `no_wrap`."""
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, no_wrap: bool | None = None, **options: Any) -> None:
         if soft_wrap and not no_wrap and self.is_terminal:
@@ -207,7 +207,7 @@ class WrappingConsole(Console):
 
 
 def _wrapped(text: str | Text, width: int) -> Text:
-    """`text` with line breaks, further lines indented like the first; styles are kept."""
+    """`text` with line breaks; lines after the first have its indentation, and styles are kept."""
     styled = Text(text) if isinstance(text, str) else text
     return Text("\n").join(_wrapped_line(line, width) for line in styled.split("\n", allow_blank=True))
 
@@ -239,9 +239,9 @@ def _print_blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console
 
 
 def print_details(value: dict[str, Any]) -> None:
-    """Prints `key  value` lines to stdout: nested values as JSON, times as local time, no null values.
+    """Prints a line `key  value` for each field that is not null: nested values as JSON, times as local time.
 
-    Long values are left to the terminal to wrap, so that ids can be copied whole.
+    Long values are wrapped by the terminal, so that ids can be copied whole.
     """
     rows = []
     for key, field in value.items():
@@ -256,19 +256,19 @@ def print_details(value: dict[str, Any]) -> None:
 
 
 def local_time(seconds: object) -> str:
-    """Unix seconds as local time; a dash for anything else."""
+    """Unix seconds as local time; a dash for a value that is not a number."""
     if not isinstance(seconds, (int, float)) or seconds <= 0:
         return "–"
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plural(count: int, noun: str, many: str = "") -> str:
-    """`1 error`, `2 errors`, `2,000 batches`. English only."""
+    """A number with its English noun: `1 error`, `2 errors`, `2,000 batches`; `many` is an irregular plural."""
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
 def format_bytes(count: int) -> str:
-    """A rounded number of bytes in binary units."""
+    """A number of bytes, rounded, with its binary unit."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:

@@ -1,4 +1,4 @@
-"""Loss curves in block characters, for terminals and logs."""
+"""Draws loss curves with block characters, for terminals and logs."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ VALIDATION_MARK = "●"
 
 
 class Point(NamedTuple):
-    """Losses after one step; None if not measured."""
+    """The losses after a step; None where they were not measured."""
 
     step: int
     train_loss: float | None
@@ -18,9 +18,9 @@ class Point(NamedTuple):
 
 
 def loss_plot(points: Sequence[Point], width: int = 64, height: int = 12) -> str:
-    """Training loss as bars from zero (each the mean of its steps), validation loss as dots.
+    """A plot with the training loss as bars, each the mean of several steps, and the validation loss as dots.
 
-    `points` are ordered by step. Returns `height` + 2 lines; an empty string without losses.
+    `points` are ordered by step. Returns `height` + 2 lines, or an empty string without losses.
     """
     groups = _groups(points, width)
     train = [_mean(point.train_loss for point in group) for group in groups]
@@ -38,7 +38,7 @@ def loss_plot(points: Sequence[Point], width: int = 64, height: int = 12) -> str
 
 
 def _groups(points: Sequence[Point], width: int) -> list[Sequence[Point]]:
-    """At most `width` non-empty groups of consecutive points, of nearly equal size."""
+    """The points in at most `width` non-empty groups of consecutive points and nearly equal size."""
     count = min(width, len(points))
     edges = [round(index * len(points) / count) for index in range(count + 1)] if count else [0]
     return [points[start:end] for start, end in pairwise(edges)]
@@ -50,7 +50,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _row(train: list[float | None], valid: list[float | None], top: float, level: int, height: int, repeat: int) -> str:
-    """One row of characters; `level` counts from the bottom."""
+    """A row of the plot; `level` counts rows from the bottom."""
     cells = []
     for bar, dot in zip(train, valid, strict=True):
         eighths = round(((bar or 0.0) / top * height - level) * 8)
@@ -62,9 +62,9 @@ def _row(train: list[float | None], valid: list[float | None], top: float, level
 
 
 def curve_plot(series: Sequence[tuple[str, Sequence[tuple[int, float]]]], width: int = 64, height: int = 12) -> str:
-    """Curves of (step, loss), each drawn with its letter; where they overlap, the first in the list wins.
+    """A plot of curves of (step, loss), each drawn with its letter; where they overlap, the first one is visible.
 
-    Returns `height` + 2 lines; an empty string without points.
+    Returns `height` + 2 lines, or an empty string without points.
     """
     points = [point for _, curve in series for point in curve]
     if not points:

@@ -1,6 +1,6 @@
-"""Texts of a job's progress in the user's language: statuses, events, and what happens between events.
+"""The progress of a job in the user's language: statuses, events, and what happens between events.
 
-Events are English on the wire, as OpenAI sends them (docs/reference/events.md); `luthier.event_texts` translates them.
+The API sends events in English, as OpenAI does (docs/reference/events.md); `luthier.event_texts` translates them.
 """
 
 import re
@@ -20,12 +20,12 @@ STATUSES = {
 
 
 def failure_text(code: str, message: str) -> str:
-    """Why a job failed: the server's sentence, in Chinese after what the code stands for."""
+    """Why a job failed: the server's message; in Chinese, preceded by the meaning of the error code."""
     return say(message, chinese_failure(code, message))
 
 
 def status_text(status: str) -> str:
-    """The status in the user's language; an unknown one is returned unchanged."""
+    """The name of a status in the user's language; an unknown status is returned unchanged."""
     return say(*STATUSES.get(status, (status, status)))
 
 
@@ -37,7 +37,7 @@ def event_text(message: str) -> str:
 
 
 def phase_text(status: str, step: int, total: int) -> str:
-    """What a job is doing now: its status, or what happens before the first and after the last step."""
+    """What a job is doing: its status, or while it runs, what happens before its first and after its last step."""
     if status != "running":
         return status_text(status)
     if not step:

@@ -1,4 +1,4 @@
-"""`luthier prune`: what takes space on this machine and may go, and its deletion."""
+"""`luthier prune`: lists what can be deleted from this machine, and deletes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from luthier.language import say
 if TYPE_CHECKING:
     from luthier.store.leftovers import Leftover
 
-# Kind → what it is; the order of `luthier.store.leftovers.KINDS`.
+# Kind → description, in the order of `luthier.store.leftovers.KINDS`.
 _TEXTS = {
     "work-files": ("leftover of a finished job", "已结束任务的残留文件"),
     "logs": ("trainer's log of a finished job", "已结束任务的训练日志"),

@@ -1,6 +1,6 @@
-"""`luthier quickstart`: the whole workflow once, on bundled examples, through the API.
+"""`luthier quickstart`: runs the whole workflow once, on bundled examples, through the API.
 
-Each step prints what it does and the command or client call that does it.
+Each step prints what it does, and the command or client call for it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,19 @@ if TYPE_CHECKING:
 
 _MODEL = "gpt-4o-mini"
 _JOB: dict[str, Any] = {"model": _MODEL, "suffix": "quickstart", "seed": 42, "batch_size": 4}
-_COMPARISONS = 8  # held-out examples that both models answer
+_COMPARISONS = 8  # how many held-out examples both models answer
 _MAX_TOKENS = 48
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Bundled examples in one language, with the epochs that they need and the messages of a last request."""
+    """Bundled examples in one language.
+
+    Attributes:
+        file: The name of the bundled file.
+        n_epochs: The epochs after which the bundled base has learnt them.
+        system, question: The messages of the final request.
+    """
 
     file: str
     n_epochs: int
@@ -48,7 +54,7 @@ class Bundle:
     question: str
 
 
-# The base model has read little Chinese, so the Chinese examples are seen more often.
+# The base model was trained on little Chinese, so the Chinese examples need more epochs.
 _BUNDLES = {
     "en": Bundle("smart_home.jsonl", 2, "You run the house. Call a function.", "Dim the hallway to 15 percent"),
     "zh": Bundle("smart_home.zh.jsonl", 3, "你是家里的智能管家，请调用函数。", "把走廊的灯调到15%"),
@@ -69,7 +75,7 @@ def _bundle() -> Bundle:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A held-out example, with the answers of both models."""
+    """A held-out example with the answers of both models."""
 
     question: str
     reference: str
@@ -77,7 +83,7 @@ class Comparison:
     fine_tuned: str
 
     def to_dict(self) -> dict[str, str]:
-        """The row of --json."""
+        """The comparison as --json prints it."""
         return {"asked": self.question, "right": self.reference, "base": self.base, "tuned": self.fine_tuned}
 
 
@@ -132,7 +138,7 @@ def _title(number: int, text: str, call: str = "") -> None:
 
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
-    """Checks and splits the bundled examples. Returns the training and the validation file."""
+    """Checks and splits the bundled examples, and returns the training and the validation file."""
     from luthier.data.split.splitter import Output, split_file
 
     _title(1, say("Check the examples", "检查样本"), "luthier check FILE")
@@ -155,7 +161,7 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
 
 
 def _fetch_base_model() -> None:
-    """Fetches the default base model, unless it is on this machine."""
+    """Downloads the default base model, unless it is on this machine."""
     base = default_base()
     if not local_catalogue().ready(base):
         note("\n" + say("The base model has not been downloaded yet:", "本机还没有基座模型："))
@@ -195,7 +201,7 @@ def _estimate(options: Options, train: Path) -> None:
 
 
 def _compare(client: openai.OpenAI, valid: Path, fine_tuned: str) -> list[Comparison]:
-    """Greedy answers of both models to held-out examples, without tool definitions in the requests."""
+    """Requests both models' greedy answers to held-out examples, without tool definitions."""
     _title(5, say("Compare on held-out examples", "在留出的样本上对比"), "client.chat.completions.create")
     lines = valid.read_text(encoding="utf-8").splitlines()[:_COMPARISONS]
     comparisons = []
@@ -219,7 +225,7 @@ def _answer(client: openai.OpenAI, model: str, messages: list[Any]) -> str:
 
 
 def _text(message: dict[str, Any]) -> str:
-    """Tool calls as `name(argument=value)`, else the content, on one line."""
+    """A message on one line: its tool calls as `name(argument=value)`, else its content."""
     calls = [call["function"] for call in message.get("tool_calls") or []]
     if calls:
         return "; ".join(_call(call["name"], call["arguments"]) for call in calls)
@@ -227,7 +233,7 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _call(name: str, arguments: str) -> str:
-    """Arguments that are no JSON object, as those of a call that was cut off, are shown as they are."""
+    """A call as `name(argument=value)`. Arguments that are not a JSON object, as after truncation, stay as they are."""
     try:
         members = json.loads(arguments).items()
     except (ValueError, AttributeError):

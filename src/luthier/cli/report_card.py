@@ -1,6 +1,7 @@
-"""The report of `luthier evaluate` on a terminal: metrics table, prompt tokens saved, advice.
+"""Prints the report of `luthier evaluate`: a table of metrics, the saved prompt tokens, and advice.
 
-Metrics are rows, models are columns headed by letters, so that a report of real model names fits 80 columns.
+Metrics are rows and models are columns with letters as titles, so that a report with real model names fits into 80
+columns.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ def print_report_card(report: Report) -> None:
 
 
 def _letters(report: Report) -> list[str]:
-    """A letter for each run; numbers for more runs than letters."""
+    """A letter for each run, or numbers if there are more runs than letters."""
     count = len(report.runs)
     return list(string.ascii_lowercase[:count]) if count <= 26 else list(map(str, range(1, count + 1)))
 
 
 def _print_metrics(titles: Sequence[str], letters: Sequence[str], runs: Sequence[Sequence[str]]) -> None:
-    """Prints one table, or several with the columns that fit the terminal."""
+    """Prints one table, or several if not all columns fit into the terminal."""
     start = 0
     while start < len(runs):
         end = start + 1
@@ -76,7 +77,7 @@ def _fits(titles: Sequence[str], letters: Sequence[str], runs: Sequence[Sequence
 
 
 def _figures(run: ModelRun, names: Sequence[str]) -> list[str]:
-    """The cells of one run: each metric with its interval, prompt tokens, seconds."""
+    """The cells of a run: each metric with its interval, prompt tokens, and seconds."""
     figures = [_figure(run, name) for name in names]
     return [*figures, f"{run.efficiency['prompt_tokens_mean']:.0f}", f"{run.efficiency['latency_s_p50']:.2f}"]
 

@@ -1,4 +1,4 @@
-"""`luthier reproduce`: trains a model again, from the same files with the same numbers, and compares every step."""
+"""`luthier reproduce`: trains a model again from the same files and hyperparameters, and compares every step."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def reproduce(options: Options, model: str) -> None:
 
 
 def compare_metrics(before: Metrics, after: Metrics) -> dict[str, Any]:
-    """Whether every step has the same metrics, the first that differs, and the largest difference of a loss."""
+    """Whether all steps have equal metrics, the first step that differs, and the largest difference of a loss."""
     steps = sorted(before.keys() | after.keys())
     differing = [step for step in steps if before.get(step) != after.get(step)]
     shared = [step for step in steps if step in before and step in after]
@@ -82,7 +82,7 @@ def compare_metrics(before: Metrics, after: Metrics) -> dict[str, Any]:
 
 
 def _job_of(client: openai.OpenAI, model: str) -> dict[str, Any]:
-    """Raises CliError for a model that no job here has trained."""
+    """The job that trained a model, given the model's name or the job's id. Raises CliError if there is none."""
     if model.startswith("ftjob-"):
         return to_json(client.fine_tuning.jobs.retrieve(model))
     for job in client.fine_tuning.jobs.list(limit=100):
@@ -98,7 +98,7 @@ def _job_of(client: openai.OpenAI, model: str) -> dict[str, Any]:
 
 
 def _other_settings(options: Options, job_id: str, repeated_id: str) -> dict[str, Any]:
-    """Settings, data and code that are not the same: name → [then, now]."""
+    """The settings, data and code that differ between the two jobs: name → [then, now]."""
     from luthier.lineage import recorded_conditions
 
     with local_store(settings_of(options)) as store:

@@ -53,7 +53,7 @@ def _serve(settings: Settings, stop: threading.Event, announce: Callable[[str], 
 
 
 def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Iterator[str]:
-    """What the server is: version, address, folder, the weights behind the names, the keys."""
+    """The first lines of output: version, addresses, data folder, model names, and API keys."""
     yield f"Luthier {__version__}"
     yield say("Luthier is listening on ", "Luthier 服务地址：") + address
     yield say("Dashboard: ", "仪表板：") + address.removesuffix("v1")
@@ -71,7 +71,7 @@ def _first_lines(address: str, data: Path, base: str, settings: Settings) -> Ite
 
 
 def _engine(settings: Settings) -> str:
-    """`auto` is resolved when the weights are loaded, which imports torch, and then logged with its reason."""
+    """The engine for the first lines. `auto` is resolved, and logged, only when weights are loaded with torch."""
     if settings.engine != "auto":
         return settings.engine
     return say("auto (selected on first use; see: luthier doctor)", "auto（首次使用时选定，见：luthier doctor）")

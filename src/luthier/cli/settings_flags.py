@@ -1,4 +1,4 @@
-"""One flag per setting: `--NAME VALUE` for every field of `Settings`; former names are hidden flags."""
+"""A flag `--NAME VALUE` for every field of `Settings`; former names of settings are hidden flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from luthier.types.renamed_settings import RENAMED
 
 
 class SettingsCommand(click.Command):
-    """A command whose help lists the settings by topic."""
+    """A command whose help groups the settings by topic."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
@@ -41,7 +41,11 @@ def add_settings_flags(command: click.Command) -> click.Command:
 
 
 def settings_from_flags(values: Mapping[str, str | None]) -> Settings:
-    """Settings from the flags that were typed, else from the environment. Raises pydantic's ValidationError."""
+    """The settings: those of the flags that were typed, the others from the environment.
+
+    Raises:
+        pydantic.ValidationError: A value is invalid.
+    """
     return Settings(**{name: _parse(name, value) for name, value in values.items() if value is not None})
 
 
@@ -50,10 +54,10 @@ def _flag(name: str) -> str:
 
 
 def _parse(name: str, value: str) -> Any:
-    """Flags are text; mappings such as --aliases are written as JSON."""
+    """The value of a flag: mappings such as --aliases are parsed as JSON, other settings stay text."""
     if name != "aliases":
         return value
     try:
         return json.loads(value)
     except ValueError:
-        return value  # rejected by Settings, with the type that is expected
+        return value  # Settings rejects it and names the expected type

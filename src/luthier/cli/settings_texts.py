@@ -1,9 +1,9 @@
 """The settings in Chinese, and the topics under which `luthier serve --help` lists them.
 
-The English descriptions are those of `luthier.settings`; a setting without an entry here is described in English.
+The English descriptions are in `luthier.settings`. A setting without an entry here is described in English.
 """
 
-# ((title in English and Chinese), settings); those of no topic come last.
+# ((title in English and Chinese), settings); settings without a topic come last.
 TOPICS = (
     (("First settings", "常用设置"), ("host", "port", "data", "base", "api_keys", "api_key_file", "aliases", "engine",
                                       "device")),

@@ -12,7 +12,9 @@ _INTERRUPTED = 130
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that the first signal sets. A second one exits at once: a trainer saves its state by itself."""
+    """Yields an event that the first signal sets. A second signal exits at once, which is safe: trainers save their
+    state themselves.
+    """
     stop = threading.Event()
 
     def handle(_number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""`luthier split`: holds out validation and test examples. Needs no server.
+"""`luthier split`: holds out validation and test examples, without a server.
 
-The split is made by `luthier.data`; this module names the files and prints the statistics.
+`luthier.data` makes the split; this module names the files and prints the statistics.
 """
 
 from __future__ import annotations

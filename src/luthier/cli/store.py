@@ -1,4 +1,4 @@
-"""`luthier store move`: the database of a data folder, from SQLite to PostgreSQL or back."""
+"""`luthier store move`: moves the database of a data folder from SQLite to PostgreSQL, or back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Line charts as standalone SVG files: title, axes with ticks, legend, white ground."""
+"""Line charts as standalone SVG files, with a title, axes with ticks, and a legend."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _TICKS = 5
 
 
 class Series(NamedTuple):
-    """A named line of (x, y) points."""
+    """A named line through (x, y) points."""
 
     name: str
     points: Sequence[tuple[float, float]]
 
 
 def line_chart(title: str, x_title: str, y_title: str, series: Sequence[Series]) -> str:
-    """An SVG document; a series without points appears in the legend only.
+    """A line chart as an SVG document; a series without points appears only in the legend.
 
-    Later series lie on earlier ones and are drawn thinner, so equal curves all stay visible.
+    Later series are drawn on top of earlier ones with thinner lines, so that equal curves all stay visible.
     """
     points = [point for line in series for point in line.points]
     x_ticks = _ticks([x for x, _ in points], whole=True)
@@ -73,7 +73,7 @@ def _line(points: Sequence[tuple[float, float]], colour: str, width: float) -> I
 
 
 def _ticks(values: Sequence[float], *, whole: bool = False) -> list[float]:
-    """Round numbers around `values`, about five and at least two."""
+    """Round numbers for the ticks of an axis that covers `values`: about five, and at least two."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     span = (high - low) or abs(high) or 1.0
     unit = 10.0 ** math.floor(math.log10(span / _TICKS))

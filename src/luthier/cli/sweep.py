@@ -1,4 +1,4 @@
-"""`luthier sweep`: trains on the same files with several hyperparameters; ranks by validation loss or task score.
+"""`luthier sweep`: trains with several sets of hyperparameters and ranks them by validation loss or task score.
 
 Each combination is an ordinary job, created through `client.fine_tuning.jobs`, so a sweep runs on any compatible
 service. LoRA rank and the evaluation steps of `--halving` are passed in the job's metadata, which only Luthier reads.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob
 
-# Score → whether the answers are tool calls, and the metric (docs/evaluation.md).
+# Score → whether it scores tool calls, and its metric (docs/evaluation.md).
 SCORES = {
     "calls": (True, "call_exact"),
     "exact": (False, "exact_match"),
@@ -56,7 +56,7 @@ def comma_separated(number: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def grid(choices: dict[str, list[Any] | None]) -> list[dict[str, Any]]:
-    """Every combination of the choices; a parameter without choices is left out."""
+    """Every combination of the choices; parameters without choices are left out."""
     lists = {name: values for name, values in choices.items() if values}
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
@@ -64,7 +64,7 @@ def grid(choices: dict[str, list[Any] | None]) -> list[dict[str, Any]]:
 def _create(
     client: openai.OpenAI, fields: dict[str, Any], method: str, halving: bool, parameters: dict[str, Any]
 ) -> FineTuningJob:
-    """`fields`: those of the request that all combinations share."""
+    """Creates the job of a combination; `fields` are the request fields that all combinations share."""
     hyperparameters = {name: value for name, value in parameters.items() if name != "rank"}
     metadata = {SWEEP: "halving", VALIDATE_AT: ",".join(map(str, ROUNDS))} if halving else {SWEEP: "grid"}
     if "rank" in parameters:
@@ -73,7 +73,7 @@ def _create(
 
 
 def _result(client: openai.OpenAI, trial: Trial) -> dict[str, Any]:
-    assert trial.job is not None  # noqa: S101 - every trial has been started
+    assert trial.job is not None  # noqa: S101 - every trial has a job by now
     return {
         "job": trial.job.id,
         "status": trial.job.status,
@@ -85,7 +85,7 @@ def _result(client: openai.OpenAI, trial: Trial) -> dict[str, Any]:
 
 
 def _valid_loss(client: openai.OpenAI, trial: Trial) -> float | None:
-    """The validation loss of the fine-tuned model; for a job that was stopped early, the last one measured."""
+    """The validation loss of the fine-tuned model; for a job that was stopped early, the last one that was measured."""
     job = trial.job
     if job is None or job.status == "failed" or not trial.curve:
         return None
@@ -100,7 +100,7 @@ def _valid_loss(client: openai.OpenAI, trial: Trial) -> float | None:
 
 
 def _check_score(path: Path | None, score: str | None) -> None:
-    """Checks before training that the models can be scored. Raises UsageError, CliError."""
+    """Checks, before any training, that the models can be scored. Raises UsageError, CliError."""
     from luthier.evaluation.run import EvaluationPlan, load_evaluation_set
     from luthier.types.errors import LuthierError
 
@@ -115,7 +115,7 @@ def _check_score(path: Path | None, score: str | None) -> None:
 
 
 def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path | None, score: str | None) -> None:
-    """Adds the score of each successful model on the validation file, measured through the API."""
+    """Adds to each successful result the score of its model on the validation file, measured through the API."""
     from luthier.evaluation import evaluate
 
     if score is None or path is None:

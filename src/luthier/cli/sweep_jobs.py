@@ -1,6 +1,6 @@
-"""The jobs of a sweep, one after the other: a grid, or successive halving.
+"""Runs the jobs of a sweep one after the other, as a grid or with successive halving.
 
-Halving pauses and resumes jobs, so no step is trained twice.
+Halving pauses and resumes jobs, so that no step is trained twice.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     import openai
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
-ROUNDS = (0.25, 0.5)  # fractions of the steps after which halving ranks the jobs
+ROUNDS = (0.25, 0.5)  # the fractions of the steps after which halving ranks the jobs
 
 
 @dataclass
 class Trial:
-    """One combination. `curve`: (step, full validation loss); `losses`: fraction of the steps → validation loss."""
+    """A combination of hyperparameters and its job.
+
+    Attributes:
+        curve: The full validation losses, as (step, loss).
+        losses: Fraction of the steps → validation loss of that round.
+    """
 
     parameters: dict[str, Any]
     job: FineTuningJob | None = None
@@ -42,12 +47,12 @@ class Trial:
         return ", ".join(f"{name}={value}" for name, value in self.parameters.items())
 
     def loss(self, fraction: float) -> float:
-        """The loss of a round; infinity for a failed job or without a measurement."""
+        """The validation loss of a round; infinity for a failed job, or if it was not measured."""
         failed = self.job is not None and self.job.status in ("failed", "cancelled")
         return float("inf") if failed else self.losses.get(fraction, float("inf"))
 
     def record(self, event: FineTuningJobEvent) -> None:
-        """Records the validation loss of an event. The first one of a round counts: jobs pause a few steps later."""
+        """Records the validation loss of an event. The first one of a round counts, since a job pauses a bit later."""
         data = event.data if isinstance(event.data, dict) else {}
         if data.get("full_valid_loss") is None:
             return
@@ -59,7 +64,7 @@ class Trial:
 
 
 class Trials(list[Trial]):
-    """All trials of a sweep; `create` creates the job of a combination."""
+    """The trials of a sweep; `create` creates the job of a combination."""
 
     def __init__(
         self,
@@ -93,7 +98,7 @@ class Trials(list[Trial]):
             self._run(trial, say(f"Training to the end: {trial}", f"训练到结束：{trial}"))
 
     def _run(self, trial: Trial, title: str, fraction: float | None = None) -> None:
-        """Creates or resumes the job, and pauses it after a fraction of its steps (None: trains to the end)."""
+        """Creates or resumes a job, and pauses it after a fraction of its steps (None: lets it end)."""
         jobs = self._client.fine_tuning.jobs
         if trial.job is None:
             trial.job = self._create(trial.parameters)
@@ -119,7 +124,7 @@ class Trials(list[Trial]):
         assert trial.job is not None  # noqa: S101 - the trial is running
         try:
             self._client.fine_tuning.jobs.pause(trial.job.id)
-        except openai.BadRequestError:  # it ended in the meantime
+        except openai.BadRequestError:  # the job has ended in the meantime
             return watch_job(self._client, trial.job.id, stderr_console(), trial.feed)
         return self._client.fine_tuning.jobs.retrieve(trial.job.id)
 

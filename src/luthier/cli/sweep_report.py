@@ -1,4 +1,4 @@
-"""Results of a sweep: ranking, legend, table, loss curves, and SVG chart."""
+"""The results of a sweep: ranking, table, loss curves, and SVG chart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT = {"learning_rate_multiplier": "lr_multiplier", "n_epochs": "epochs"}  # 
 
 
 def ranked(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sorted: successful jobs first, then by highest score (if any), then by lowest validation loss."""
+    """The results, successful jobs first, then by highest score (if any), then by lowest validation loss."""
 
     def key(result: dict[str, Any]) -> tuple[bool, float, bool, float]:
         loss, score = result["valid_loss"], result.get("score")
@@ -29,7 +29,7 @@ def ranked(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def svg_plot(results: list[dict[str, Any]]) -> str:
-    """Validation loss by step as a standalone SVG, one line per result, the best first in the legend."""
+    """A chart of the validation loss by step as an SVG document, with one line per result in the given order."""
     series = [
         Series(", ".join(f"{name} {value}" for name, value in result["hyperparameters"].items()), result["curve"])
         for result in results
@@ -40,7 +40,10 @@ def svg_plot(results: list[dict[str, Any]]) -> str:
 
 
 def print_ranking(ranked: list[dict[str, Any]], metric: str | None) -> None:
-    """Prints a legend of the models, the ranked results as a table, and their loss curves; `metric` is the score's."""
+    """Prints a legend of the models, the ranked results as a table, and their loss curves.
+
+    `metric` is the metric of the score; None without one.
+    """
     names = list(ranked[0]["hyperparameters"])
     letters = list(itertools.islice(_letters(), len(ranked)))
     for letter, result in zip(letters, ranked, strict=True):

@@ -1,6 +1,6 @@
-"""Training throughput for `luthier estimate`: from jobs and measurements under a load like the present one.
+"""The training throughput for `luthier estimate`, from jobs and measurements under a load like the present one.
 
-Without any, a child process measures for some seconds; the result is kept with its date and load.
+If there are none, a child process measures it for some seconds; the result is stored with its date and load.
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ if TYPE_CHECKING:
     from luthier.settings import Settings
 
 _TIMEOUT_S = 600
-_SPREAD = 1.25  # rates that differ by more are given as a range
+_SPREAD = 1.25  # if the highest and the lowest rate differ by a larger factor, a range is shown
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Rates under a load like the present one, and what the last measurement found besides."""
+    """The throughput of this machine.
+
+    Attributes:
+        rates: The rates of jobs and measurements under a load like the present one.
+        measurement: The last measurement, which also has memory and sizes.
+        load: The present load per core; None where the system does not report it.
+    """
 
     rates: Sequence[Rate]
     measurement: Rate
@@ -46,26 +52,26 @@ class Throughput:
 
     @property
     def tokens_per_s(self) -> float:
-        """The median of the jobs, which train real data, else of the measurements."""
+        """The median rate of jobs, which trained on real data, else of measurements, in tokens per second."""
         jobs = [rate.tokens_per_s for rate in self.rates if rate.source == "job"]
         return median(jobs or [rate.tokens_per_s for rate in self.rates])
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The lowest and the highest rate; twice the same where they hardly differ."""
+        """The lowest and the highest rate; both are the median if they hardly differ."""
         speeds = [rate.tokens_per_s for rate in self.rates]
         low, high = min(speeds), max(speeds)
         return (low, high) if high > _SPREAD * low else (self.tokens_per_s, self.tokens_per_s)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields of --json: the rate, where it comes from, memory and sizes."""
+        """The throughput as --json prints it: the rate, its origin, memory, and sizes."""
         newest = self.rates[-1]
         counts = {f"{source}s": sum(rate.source == source for rate in self.rates) for source in ("job", "measurement")}
         about = {"steps": newest.steps, "measured_at": newest.measured_at, "load": newest.load, "load_now": self.load}
         return {**self.measurement.details, "tokens_per_s": self.tokens_per_s, **counts, **about}
 
     def origin(self) -> str:
-        """Where the rate comes from, with date, steps and load."""
+        """A phrase that says where the rate comes from, with date, steps and load."""
         newest = self.rates[-1]
         sources = [
             text
@@ -84,7 +90,7 @@ class Throughput:
 
 
 def known_throughput(settings: Settings, cache: Path, base: Path, *, full: bool = False) -> Throughput | None:
-    """What is known of this machine under a load like the present one; nothing is measured."""
+    """The known throughput of this machine under a load like the present one; None if there is none."""
     rates = read_rates(cache, rate_key(base, settings.device, settings.precision, settings.threads, full=full))
     measurement, load = newest_measurement(rates), load_per_core()
     similar = [rate for rate in rates if rate.is_like(load)]
@@ -94,9 +100,14 @@ def known_throughput(settings: Settings, cache: Path, base: Path, *, full: bool 
 def throughput(
     settings: Settings, cache: Path, base: Path, *, full: bool = False, again: bool = False
 ) -> Throughput | None:
-    """The throughput of this machine now; None, with a notice, if nothing is known and measuring failed.
+    """The throughput of this machine now, measured if nothing is known.
 
-    `full`: of full fine-tuning instead of LoRA. `again`: measures in any case.
+    Args:
+        full: Full fine-tuning instead of LoRA.
+        again: Measure even if the throughput is known.
+
+    Returns:
+        None if nothing is known and measuring failed, which a notice on stderr reports.
     """
     recent = known_throughput(settings, cache, base, full=full)
     if recent and not again:
@@ -117,7 +128,7 @@ def throughput(
 
 
 def known_speeds(settings: Settings, cache: Path, folders: Mapping[str, Path]) -> dict[str, Speed]:
-    """What is known, by base; where nothing is, the smallest base is measured, as for `luthier estimate`."""
+    """Base → known speed; if none is known, the smallest base is measured, as for `luthier estimate`."""
     by_base = {name: known_throughput(settings, cache, folder) for name, folder in folders.items()}
     if folders and not any(by_base.values()):
         smallest = min(folders, key=lambda name: weight_bytes(folders[name]))

@@ -1,4 +1,4 @@
-"""`luthier tune`: from a file to a fine-tuned model: check, upload, create the job, watch it, show how to use it.
+"""`luthier tune`: turns a file into a fine-tuned model: checks, uploads, creates the job, watches it, shows its use.
 
 Each step is also a command of its own.
 """
@@ -47,9 +47,9 @@ def auto_or(number: Callable[[str], float]) -> Callable[[str], float | str]:
 
 
 def python_example(connection: Connection, model: str, messages: list[dict[str, str]] | None = None) -> str:
-    """Python code that uses `model`. Only the placeholder key of a server without keys is printed."""
+    """Python code that uses `model`. It contains no API key, except the placeholder of a server without keys."""
     address = SERVE_ADDRESS if connection.embedded else connection.address
-    # The embedded server has ended; one that `luthier serve` starts on this machine needs no key.
+    # The embedded server ends with the command; one that `luthier serve` starts on this machine needs no key.
     keyless = connection.embedded or connection.client.api_key == PLACEHOLDER_KEY
     key = f', api_key="{PLACEHOLDER_KEY}"' if keyless else ""
     attribute = "message" if messages else "message.content"  # the answer to custom messages may be a tool call
@@ -84,8 +84,9 @@ def create_job(
 
 
 def method_fields(method: str, hyperparameters: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a job request that name its method. Supervised hyperparameters are sent at the top level, which
-    every compatible service reads.
+    """The fields of a job request for its method and hyperparameters.
+
+    Supervised hyperparameters are sent at the top level, which every compatible service reads.
     """
     if method != "supervised":
         return {"method": {"type": method, method: {"hyperparameters": hyperparameters}}}
@@ -93,7 +94,7 @@ def method_fields(method: str, hyperparameters: dict[str, Any]) -> dict[str, Any
 
 
 def job_metadata(parameters: dict[str, Any]) -> dict[str, str]:
-    """Luthier's own parameters (rank, alpha, targets, ...) as job metadata. Raises UsageError."""
+    """Luthier's own parameters (rank, alpha, targets and others) as job metadata. Raises UsageError."""
     keys = {"rank": job_options.RANK, "alpha": job_options.ALPHA, "targets": job_options.TARGETS}
     keys |= {"early_stopping": job_options.EARLY_STOPPING, "priority": job_options.PRIORITY}
     metadata = {key: str(parameters[name]) for name, key in keys.items() if parameters.get(name) is not None}
@@ -124,13 +125,17 @@ def local_file(name: str | None) -> Path | None:
 
 
 def method_for(training: Path | None) -> str:
-    """The method that a local file's first lines are for, with a note if it is not the usual one. Raises CliError."""
+    """The training method, inferred from a local file's first lines; a note says so if it is not supervised.
+
+    Raises:
+        CliError: The file cannot be read, or is for a method that cannot be trained here.
+    """
     from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared
     from luthier.data.findings import FindingError
 
     method = "supervised"
-    with suppress(FindingError):  # which the check reports
+    with suppress(FindingError):  # the check reports it
         if training:
             with prepared(training) as ready:
                 method = recognised_method(ready.path)
@@ -175,7 +180,7 @@ def _exit_on_errors(training: Path | None, validation: Path | None, method: str)
 
 
 def _check_ranges(parameters: dict[str, Any], validation: str | None) -> None:
-    """What the API would refuse, before anything is uploaded. Raises UsageError."""
+    """Raises UsageError for values that the API would refuse, before anything is uploaded."""
     if parameters.get("early_stopping") and not validation:
         raise click.UsageError(
             say("--early-stopping needs --validation, because it depends on the validation loss.",
@@ -208,9 +213,9 @@ def _check_ranges(parameters: dict[str, Any], validation: str | None) -> None:
 def check_request(
     client: openai.OpenAI, parameters: dict[str, Any], files: list[tuple[str | None, Path | None]]
 ) -> None:
-    """Checks that the model and the files named by id exist, before anything is uploaded. Raises CliError.
+    """Checks, before anything is uploaded, that the model and the files given by id exist. Raises CliError.
 
-    Services that answer these calls with anything but OpenAI's "not found" are left to decide for themselves.
+    A service that does not answer like OpenAI's API is not asked further: it will check the request itself.
     """
     import openai
 
@@ -235,7 +240,7 @@ def check_request(
 
 @contextmanager
 def deleted_on_refusal(client: openai.OpenAI, file_ids: Sequence[str | None]) -> Iterator[None]:
-    """Deletes the files that were uploaded for a job that the server refuses."""
+    """Deletes the uploaded files if the server refuses the job."""
     import openai
 
     try:
@@ -249,7 +254,7 @@ def deleted_on_refusal(client: openai.OpenAI, file_ids: Sequence[str | None]) ->
 
 
 def upload_if_local(client: openai.OpenAI, name: str | None, path: Path | None) -> str | None:
-    """The file id: of `path` after its upload, or `name` itself without a path."""
+    """Uploads `path` and returns its file id; without a path, `name` is the id already."""
     if path is None:
         return name
     file_id = upload_file(client, path).id

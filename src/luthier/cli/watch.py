@@ -1,7 +1,7 @@
 """`luthier watch`: follows a job until it ends; `watch_job` does the same for other commands.
 
-Polls the job and its new events about once a second. On a terminal it shows a progress bar with events above it,
-otherwise one line per event.
+The job and its new events are polled about once a second. A terminal shows a progress bar with the events above it;
+pipes and files get one line per event.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 _MIN_BAR, _MARGIN = 4, 3  # cells
-# The client's retries back off up to 8 s each: enough time to restart the server of a watched job.
+# The client waits up to 8 s before each retry, which leaves time to restart the server of a watched job.
 POLL_RETRIES = 6
 
-# How events begin after which a job takes steps again; the second is that of servers of earlier releases.
+# The beginnings of events after which a job takes steps again; the second is from servers of earlier releases.
 _RESUMED = ("Training resumes", "Training goes on", "The job was resumed")
 STYLES = {"warn": "yellow", "error": "red"}
 _STEP = re.compile(r"Step (\d+)/(\d+)")
@@ -56,8 +56,8 @@ class EventFeed:
     def new_events(self) -> list[FineTuningJobEvent]:
         """The events since the last call, oldest first.
 
-        The server lists the newest first. Pages are read up to the first one with a known event, and that page
-        completely, because events of the same second may change places.
+        The server lists the newest first. Pages are read up to and including the first one with a known event. That
+        page is read completely, because events of the same second may change their order.
         """
         events: dict[str, FineTuningJobEvent] = {}
         newest_first = self._client.fine_tuning.jobs.list_events(self._job_id, limit=20 if self._event_ids else 100)
@@ -72,7 +72,7 @@ class EventFeed:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One metrics event; a loss that the event does not have is None."""
+    """The content of a metrics event; losses that it does not have are None."""
 
     step: int
     total: int
@@ -81,7 +81,7 @@ class StepMetrics:
 
 
 def step_metrics(event: FineTuningJobEvent) -> StepMetrics | None:
-    """The metrics of an event, from its data, or (step only) from the message of services that send no data."""
+    """The metrics of an event; None for other events. Without data, the step is parsed from the message."""
     data = event.data if isinstance(event.data, dict) else {}
     if data.get("step") and data.get("total_steps"):
         valid = data.get("full_valid_loss", data.get("valid_loss"))
@@ -97,20 +97,21 @@ def watch_job(
     feed: EventFeed | None = None,
     stop: StopCondition | None = None,
 ) -> FineTuningJob:
-    """Shows the job on `console` until its status is final. Returns the job.
+    """Shows the progress of a job on `console` until its status is final, and returns the job.
 
     Args:
-        feed: continues after the events that it has returned before.
-        stop: called with new events; watching ends when it returns True.
+        feed: Continues after the events that it has already returned; None starts at the first event.
+        stop: Called with new events; watching ends when it returns True.
+
     Raises:
-        openai.OpenAIError, KeyboardInterrupt: the job is not affected.
+        openai.OpenAIError, KeyboardInterrupt: Watching ended; the job is not affected.
     """
     job = client.fine_tuning.jobs.retrieve(job_id)
     polling = client.with_options(max_retries=POLL_RETRIES)
     feed = feed or EventFeed(polling, job_id)
     with _progress_bar(console) if console.is_terminal else _event_lines(console) as show:
         while True:
-            # The job is read before its events, so the events of a final job are complete.
+            # The job is read before its events, so that the events of a final job are complete.
             events = feed.new_events()
             show(job, events)
             if job.status in FINAL or (stop and stop(events)):
@@ -121,7 +122,7 @@ def watch_job(
 
 @contextmanager
 def _event_lines(console: Console) -> Iterator[Show]:
-    """One line per event, and one for a phase that has been silent for `QUIET_S`."""
+    """Yields a function that prints a line per event, and one for a phase without events for `QUIET_S`."""
     progress, announced, last_output = JobProgress(), "", time.monotonic()
 
     def show(job: FineTuningJob, events: list[FineTuningJobEvent]) -> None:
@@ -144,7 +145,7 @@ def _event_lines(console: Console) -> Iterator[Show]:
 
 @contextmanager
 def _progress_bar(console: Console) -> Iterator[Show]:
-    """A bar with figures, which leaves room at the edge: the terminal's `^C` must not break its line."""
+    """Yields a function that updates a progress bar, which leaves room for the `^C` that the terminal prints."""
     fields = ("steps", "losses", "speed", "remaining")
     bar_column = BarColumn(bar_width=_MIN_BAR)
     columns = (TextColumn("{task.description}", markup=False), bar_column)
@@ -172,24 +173,23 @@ def _progress_bar(console: Console) -> Iterator[Show]:
 
 @dataclass
 class JobProgress:
-    """What the metrics events of a job have said so far."""
+    """The progress of a job according to its metrics events so far."""
 
     step: int = 0
     total: int = 0
     _train_loss: float | None = None
-    _valid_loss: float | None = None  # the last one measured; not every step has one
-    _first: tuple[int, int] | None = None  # step and time of the first metrics event
+    _valid_loss: float | None = None  # the last measured one, since not every step has one
+    _first: tuple[int, int] | None = None  # step and time of the first metrics event since the job last started
     _last_time: int = 0
 
     def add(self, event: FineTuningJobEvent) -> bool:
-        """Returns whether it is a metrics event."""
+        """Adds an event, and returns whether it is a metrics event."""
         metrics = step_metrics(event)
         if metrics is None:
-            is_interruption = (
-                event.level == "warn"
-            )  # the trainer or its worker ended; what else is one comes before steps
+            # Once steps are taken, a warning means that the trainer or its worker ended.
+            is_interruption = event.level == "warn"
             if is_interruption or event.message.startswith(_RESUMED):
-                self._first = None  # the pause before does not count
+                self._first = None  # the interruption does not count for the mean duration of steps
             return False
         self.step, self.total = metrics.step, metrics.total
         self._first, self._last_time = self._first or (metrics.step, event.created_at), event.created_at
@@ -200,7 +200,7 @@ class JobProgress:
         return True
 
     def phase(self, job: FineTuningJob) -> str:
-        """What the job is doing; while it trains, the epoch if the number of epochs is known."""
+        """What the job is doing: its epoch while it trains with a known number of epochs, else its phase."""
         n_epochs = job.hyperparameters.n_epochs if job.hyperparameters else None
         if job.status == "running" and 0 < self.step < self.total and isinstance(n_epochs, int):
             epoch = self.step * n_epochs / self.total
@@ -208,12 +208,12 @@ class JobProgress:
         return phase_text(str(job.status), self.step, self.total)
 
     def figures(self, job: FineTuningJob) -> tuple[str, str, str, str]:
-        """Steps, losses, duration of a step and time left; an empty text for what is not known."""
+        """Steps, losses, duration of a step, and time left, as texts; empty where unknown."""
         steps = f"{self.step}/{self.total}" if self.step else ""
         return steps, self.losses(), self.speed(job), self.remaining(job)
 
     def is_between_events(self, job: FineTuningJob) -> bool:
-        """Whether the job is validated, waits, loads the model or compares it after the last step."""
+        """Whether the job sends no events now, because it waits, is validated, loads the model or is compared."""
         waits = job.status in ("validating_files", "queued")
         return waits or (job.status == "running" and (not self.step or self.step >= self.total))
 
@@ -222,7 +222,7 @@ class JobProgress:
         return "  ".join(f"{name} {loss:.3f}" for name, loss in names if loss is not None)
 
     def speed(self, job: FineTuningJob) -> str:
-        """Mean duration of the steps since the job last started."""
+        """The mean duration of a step since the job last started."""
         duration_s = self._step_duration_s()
         if duration_s is None or job.status != "running" or self.step >= self.total:
             return ""
@@ -235,7 +235,7 @@ class JobProgress:
         return (self._last_time - self._first[1]) / (self.step - self._first[0])
 
     def remaining(self, job: FineTuningJob) -> str:
-        """Time left by the mean duration of the steps, or by the server's estimate; empty if neither is known."""
+        """The time left by the mean duration of steps, else by the server's estimate; empty if both are unknown."""
         if job.status != "running" or not self.step or self.step >= self.total:
             return ""
         duration_s = self._step_duration_s()
@@ -260,7 +260,7 @@ def _line(event: FineTuningJobEvent) -> Text:
 
 
 def _is_paused(job: FineTuningJob) -> bool:
-    # The client's type lacks this status.
+    # The type of the client's status does not include "paused".
     return str(job.status) == "paused"
 
 
@@ -269,7 +269,7 @@ def _paused(job: FineTuningJob) -> str:
 
 
 def print_outcome(job: FineTuningJob) -> int:
-    """Prints the outcome of a final job to stderr. Returns the exit code."""
+    """Prints the outcome of a final job to stderr, and returns the exit code."""
     if job.status == "succeeded":
         tokens = f"{job.trained_tokens or 0:,}"
         note(
@@ -325,5 +325,5 @@ def watch(options: Options, job_id: str) -> None:
     if options.json:
         print_json(to_json(job))
     elif job.fine_tuned_model and not (stdout_console().is_terminal and stderr_console().is_terminal):
-        click.echo(job.fine_tuned_model)  # on a terminal the outcome has just named it
+        click.echo(job.fine_tuned_model)  # on a terminal, the outcome has already printed it
     raise click.exceptions.Exit(code)

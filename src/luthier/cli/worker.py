@@ -1,4 +1,4 @@
-"""`luthier worker`: a worker without a server, in a process of its own."""
+"""`luthier worker`: runs a worker without a server, in a process of its own."""
 
 from pathlib import Path
 from typing import Any

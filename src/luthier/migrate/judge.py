@@ -70,7 +70,7 @@ def judged(
     *,
     concurrency: int = 8,
 ) -> Judgement:
-    """Judges the text answers to each case. Identical answers count as equal without a request.
+    """Judges the text answers to each case. Those that differ only in case and white space are equal without a request.
 
     Args:
         judge: The name of the judge model.
