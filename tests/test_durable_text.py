@@ -1,10 +1,14 @@
-"""Small files that are read again after a crash: complete, or as they were before."""
+"""Files that are replaced durably: complete, or as they were before."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from luthier.cli.alias import write_aliases
+from luthier.generate.files import OutputFiles
+from luthier.migrate.folder import write_json
 from luthier.store.blobs import FolderBlobs
 from luthier.training.job_spec import JobSpec
 from luthier.types.durable_text import write_durably
@@ -19,12 +23,40 @@ def _full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_text_that_has_no_room(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_text("before")
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda path: write_durably(path, "after"),
+        lambda path: write_json(path, {"state": "after"}),
+        lambda path: OutputFiles(path).write([], [], {}, None),
+        lambda path: write_aliases({"mini": "after"}),
+    ],
+    ids=["text", "recording", "generated", "aliases"],
+)
+def test_a_file_that_has_no_room(
+    replace: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("host = 'before'\n")
+    monkeypatch.setenv("LUTHIER_CONFIG", str(path))
     with pytest.raises(OSError, match="No space"):
-        write_durably(path, "after")
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.json", "before")]
+        replace(path)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "host = 'before'\n")]
+
+
+def test_a_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, modes = tmp_path / "config.toml", []
+
+    def record_mode(descriptor: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+
+    monkeypatch.setenv("LUTHIER_CONFIG", str(path))
+    monkeypatch.setattr(os, "fsync", record_mode)
+    write_aliases({"mini": "upstream:gpt-4o-mini"})
+    path.chmod(0o640)
+    write_aliases({})
+    assert modes == [0o600, 0o640]
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.usefixtures("full_disk")

@@ -13,6 +13,7 @@ from luthier.cli.errors import CliError
 from luthier.cli.options import Options, local_options, pass_options
 from luthier.cli.output import note, print_json, print_table
 from luthier.language import say
+from luthier.types.durable_text import write_durably
 
 _SECTION = re.compile(r"^\[aliases\][^\n]*\n(?:(?!\[)[^\n]*\n?)*", re.MULTILINE)
 
@@ -127,10 +128,7 @@ def write_aliases(aliases: dict[str, str]) -> None:
     text = "\n\n".join(part for part in (rest, section) if part) + "\n"
     _check(path, text, aliases)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o600)  # it may hold keys
-    temporary.replace(path)
+    write_durably(path, text, mode=path.stat().st_mode & 0o777 if path.exists() else 0o600)  # it may contain keys
 
 
 def _quoted(text: str) -> str:

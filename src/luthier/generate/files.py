@@ -1,11 +1,7 @@
-"""The output files of a run, side by side: examples, rejects, report and journal.
-
-Each file is written under a temporary name and renamed into place.
-"""
+"""The output files of a run, side by side: examples, rejects, report and journal."""
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +10,7 @@ from typing import Any
 from luthier.generate.errors import OptionsError
 from luthier.generate.journal import Journal
 from luthier.language import say
+from luthier.types.durable_text import replace_durably
 
 _OUTPUT_HASH_FACT = "output sha256"
 
@@ -64,23 +61,18 @@ class OutputFiles:
         raw = _lines(examples)
         if journal is not None:
             journal.set_fact(_OUTPUT_HASH_FACT, hashlib.sha256(raw).hexdigest())
-        _write(self.rejects, _lines(rejects))
-        _write(self.report, (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode())
-        _write(self.out, raw)
+        for path, content in (
+            (self.rejects, _lines(rejects)),
+            (self.report, (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode()),
+            (self.out, raw),
+        ):
+            with replace_durably(path) as file:
+                file.write(content)
 
 
 def _lines(values: Iterable[dict[str, Any]]) -> bytes:
     # Teachers may send lone surrogates, which UTF-8 cannot encode.
     return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
-
-
-def _write(path: Path, raw: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _sha256(path: Path) -> str:

@@ -8,9 +8,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from luthier.language import say
+from luthier.types.durable_text import write_durably
 from luthier.types.errors import LuthierError
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,150}")
@@ -37,13 +38,9 @@ def file_suffix(filename: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a document as a whole: after a crash the path holds the earlier or the new text."""
+    """Replaces a document, and creates its folder if necessary: after a crash it has the earlier or the new text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".new")
-    with partial.open("w", encoding="utf-8") as out:
-        out.write(text)
-        _sync(out)
-    partial.replace(path)
+    write_durably(path, text)
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -92,7 +89,8 @@ class JsonLines:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as out:
             out.writelines(json.dumps(entry, ensure_ascii=True) + "\n" for entry in entries)
-            _sync(out)
+            out.flush()
+            os.fsync(out.fileno())
         self._lines += len(entries)
         self.entries.update({str(entry[self._key]): entry for entry in entries})
 
@@ -131,11 +129,6 @@ def _damaged(path: Path, line: int) -> LuthierError:
             f"{path} 第 {line} 行不是录制应有的内容。请修正或删除该行；再次录制会补上。",
         )
     )
-
-
-def _sync(out: IO[Any]) -> None:
-    out.flush()
-    os.fsync(out.fileno())
 
 
 class RecordingFolder:

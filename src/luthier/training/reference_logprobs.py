@@ -10,6 +10,7 @@ from luthier.training.forward_pass import ForwardPass, in_chunks
 from luthier.training.objectives import sequence_logprobs
 from luthier.training.ranks import Ranks
 from luthier.training.training_data import Split, TrainingData
+from luthier.types.durable_text import replace_durably
 
 
 @torch.no_grad()
@@ -28,12 +29,6 @@ def load_or_compute(
         ranks.sum_(logprobs)
         with ranks.first_alone():
             if ranks.is_first:
-                _write(logprobs.cpu().numpy(), path)
+                with replace_durably(path) as file:
+                    np.save(file, logprobs.cpu().numpy())
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
-
-def _write(logprobs: np.ndarray, path: Path) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        np.save(file, logprobs)
-    new.replace(path)

@@ -108,7 +108,7 @@ class ResumeState:
             flush(self._events)
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{_PREFIX}{self._token}{_SUFFIX}"
-        new = path.with_suffix(".new")
+        new = path.with_suffix(".new")  # safetensors writes to a path, and `replace_durably` yields an open file
         tensors, progress = self._tensors(), self.progress.to_json()
         checksum = _checksum(progress, ((name, tensors[name]) for name in sorted(tensors)))
         write_safetensors(tensors, new, {"luthier": progress, "sha256": checksum})
