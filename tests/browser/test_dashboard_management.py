@@ -41,7 +41,7 @@ def _answer(page: Page, text: str | None = None) -> list[str]:
 
 def test_jobs_get_names_and_groups(managed: Visit) -> None:
     page = managed.open("jobs")
-    expect(page.locator("tr", has_text="waiting").get_by_text("no worker runs")).to_be_visible()
+    expect(page.locator("tr", has_text="waiting").get_by_text("no worker is running")).to_be_visible()
     _answer(page, f"renamed {INJECTED}")
     page.get_by_role("button", name="Rename demo").click()
     expect(page.get_by_role("link", name=f"renamed {INJECTED}")).to_be_visible()
@@ -135,7 +135,7 @@ def test_two_checkpoints_side_by_side_and_kept_prompts(managed: Visit, jobs: See
     page.get_by_role("combobox", name="Functions").select_option("functionsSlim")
     page.get_by_label("Definitions").fill(json.dumps([tool]))
     page.get_by_label("Hide which model is which").check()
-    page.get_by_role("button", name="Keep this prompt").click()
+    page.get_by_role("button", name="Save this prompt").click()
     with page.expect_request("**/chat/completions") as request:
         page.get_by_role("button", name="Send").click()
     assert request.value.post_data_json["tools"] == [{"type": "function", "function": {"name": "look_up"}}]
@@ -147,7 +147,7 @@ def test_two_checkpoints_side_by_side_and_kept_prompts(managed: Visit, jobs: See
     expect(page.get_by_text("preferred_output", exact=True)).to_be_visible()
     expect(page.get_by_text("look_up").first).to_be_visible()
     managed.open("playground")
-    page.get_by_role("combobox", name="Kept prompts").select_option("0")
+    page.get_by_role("combobox", name="Saved prompts").select_option("0")
     expect(page.get_by_label("Message", exact=True)).to_have_value("say 5")
 
 
