@@ -62,6 +62,19 @@ def test_clicks_sentences_end_as_chinese_ones(arguments: tuple[str, ...]) -> Non
     assert "。 " not in error
 
 
+@pytest.mark.parametrize(
+    ("words", "en", "zh"),
+    [
+        (("jobs", "list", "--limit", "few"), "'few' is not a valid integer range.", "'few' 不是有效的整数。"),
+        (("split", __file__, "--seed", "x"), "'x' is not a valid integer.", "'x' 不是有效的整数。"),
+        (("split", __file__, "--validation", "x"), "'x' is not a valid float range.", "'x' 不是有效的数字。"),
+    ],
+)
+def test_clicks_types_have_chinese_names(words: tuple[str, ...], en: str, zh: str) -> None:
+    assert run(*words, "--lang", "en").stderr.strip().endswith(en)
+    assert run(*words, "--lang", "zh").stderr.strip().endswith(zh)
+
+
 def test_a_misspelt_command_gets_a_suggestion() -> None:
     assert "Did you mean check?" in run("chekc").stderr
 

@@ -11,9 +11,10 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+import click
 from click import _textwrap
 
-from luthier.language import current
+from luthier.language import current, say
 
 _MODULES = ("core", "decorators", "exceptions", "formatting", "parser", "termui", "types")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -72,7 +73,7 @@ _TEXTS = {
     "Argument {name!r} takes {nargs} values.": "参数 {name!r} 需要 {nargs} 个值。",
     "{value!r} is not {choice}.": "{value!r} 应为 {choice}。",
     "{value!r} is not one of {choices}.": "{value!r} 不在可选值之内：{choices}。",
-    "{value!r} is not a valid {number_type}.": "{value!r} 不是有效的 {number_type}。",
+    "{value!r} is not a valid {number_type}.": "{value!r} 不是有效的{number_type}。",
     "{value} is not in the range {range}.": "{value} 不在范围 {range} 内。",
     "{name} {filename!r} does not exist.": "{name} {filename!r} 不存在。",
     "{name} {filename!r} is a file.": "{filename!r} 是文件，应为{name}。",
@@ -81,6 +82,15 @@ _TEXTS = {
     "{name} {filename!r} is not writable.": "{name} {filename!r} 不可写。",
     "Do you want to continue?": "是否继续？",
     "Error: invalid input": "错误：输入无效",
+}
+
+
+_TYPE_NAMES = {  # in errors and, in capitals, in the help of options
+    click.types.IntParamType: "整数",
+    click.IntRange: "整数",
+    click.types.FloatParamType: "数字",
+    click.FloatRange: "数字",
+    click.types.StringParamType: "文本",
 }
 
 
@@ -126,6 +136,9 @@ def install() -> None:
                 setattr(module, attribute, wrap(original))
         if hasattr(module, "term_len"):
             setattr(module, "term_len", cell_width)  # noqa: B010 - the attribute is private to mypy
+    for kind, chinese in _TYPE_NAMES.items():
+        if isinstance(kind.name, str):  # not yet installed
+            setattr(kind, "name", _type_name(kind.name, chinese))  # noqa: B010
     setattr(_textwrap, "term_len", cell_width)  # noqa: B010
     setattr(_textwrap, "TextWrapper", CellTextWrapper)  # noqa: B010
 
@@ -145,6 +158,10 @@ def _translated_plural(original: Callable[[str, str, int], str]) -> Callable[[st
 
     _mark(translate)
     return translate
+
+
+def _type_name(english: str, chinese: str) -> property:
+    return property(lambda _: say(english, chinese))
 
 
 def _mark(function: Any) -> None:
