@@ -41,4 +41,4 @@ def test_it_deletes_what_was_named(store: Store, tmp_path: Path, luthier: Run) -
     assert store.models.find(unused)
     luthier("prune", "checkpoints", *data, "--yes")
     assert [model.id for model in store.models.list()] == [final]
-    assert "Nothing is left over." in luthier("prune", *data).stdout
+    assert "There is nothing to delete." in luthier("prune", *data).stdout

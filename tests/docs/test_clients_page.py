@@ -22,7 +22,7 @@ CHINESE = {
     "responses by": "响应的用法",
     "conversation": "对话",
     "stream": "流式",
-    "tool call": "工具调用",
+    "tool call": "函数调用",
     "parallel calls": "并行调用",
     "structured output": "结构化输出",
     "yes": "是",

@@ -17,7 +17,7 @@ SAMPLES = [ParitySample([1, 2], [1], [-0.1], [True], [-0.1 - LEARNT])] * 4
         (0.1, 2, ""),
         (0.1, 1, "1 of 4 exact answers"),
         (0.1, 0, "0 of 4 exact answers"),
-        (0.6, 4, "rounding removed more than was learnt"),
+        (0.6, 4, "rounding loses more than was learnt"),
     ],
 )
 def test_what_was_learnt_must_be_left(difference: float, exact: int, reason: str) -> None:

@@ -54,7 +54,7 @@ def backup(options: Options, folder: Path, since: Path | None) -> None:
     _show(options, summary, say("Backed up", "已备份"))
     if not options.json:
         restore_command = f"luthier restore {summary.folder} --data NEW_FOLDER"
-        note(printable(say(f"To go back: {restore_command}", f"恢复：{restore_command}")))
+        note(printable(say(f"To restore it: {restore_command}", f"恢复：{restore_command}")))
 
 
 @click.command(

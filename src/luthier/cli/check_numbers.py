@@ -124,7 +124,10 @@ def print_numbers(console: Console, path: Path, report: Report) -> None:
         "trained": say("trained tokens", "参与训练的 token"),
         "openai": say("OpenAI tokens", "OpenAI token"),
     }
-    columns = [say("per example", "每个样本"), "min", "p5", say("mean", "平均"), "p95", "max", say("spread", "分布")]
+    columns = [
+        say("per example", "每个样本"), say("min", "最小"), "p5", say("mean", "平均"), "p95", say("max", "最大"),
+        say("spread", "分布"),
+    ]  # fmt: skip
     spreads = [(label, numbers[key]) for key, label in names.items() if numbers[key]]
     print_table(columns, ((label, *_figures(spread), _histogram(spread["bars"])) for label, spread in spreads))
     console.print(printable(_summary(numbers)) + "\n", soft_wrap=True)

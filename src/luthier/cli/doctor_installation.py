@@ -103,7 +103,7 @@ def keys(settings: Settings) -> Iterator[Finding]:
                    "无，而服务器的地址可从其他机器访问：服务器不会启动")  # fmt: skip
         yield Finding("keys", "error", text, "luthier keys create NAME")
         return
-    text = say(f"{configured} of the settings, {managed} managed", f"设置中 {configured} 个，受管理的 {managed} 个")
+    text = say(f"{configured} in the settings, {managed} managed", f"设置中 {configured} 个，受管理的 {managed} 个")
     if state and state.expiring_keys:
         names = ", ".join(state.expiring_keys)
         text = say(f"{text}; these expire within two weeks: {names}", f"{text}；两周内到期：{names}")

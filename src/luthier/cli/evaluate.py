@@ -41,26 +41,26 @@ _DEFINITIONS = ("full", "slim", "none")
         "Example: luthier evaluate ft:MODEL valid.jsonl --functions --against gpt-3.5-turbo --out report.html",
         "用留出的样本评估模型，可与其他模型并排比较。每个样本最后一条 assistant 消息是参考答案，"
         "之前的消息是提示，以 temperature 0 采样。\n\n"
-        "加 --functions 时评估工具调用：是否调用、函数名、参数、是否符合定义；"
-        "请求中的工具定义可以完整、精简或省略。不加时评估文本回答。\n\n"
+        "加 --functions 时评估函数调用：是否调用、函数名、参数、是否符合定义；"
+        "请求中的函数定义可以完整、精简或省略。不加时评估文本回答。\n\n"
         "例子：luthier evaluate ft:MODEL valid.jsonl --functions --against gpt-3.5-turbo --out report.html",
     )
 )
 @click.argument("model")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@option("--functions", "Score tool calls.", "评估工具调用。", is_flag=True)
+@option("--functions", "Score tool calls.", "评估函数调用。", is_flag=True)
 @option("--against", "Model to compare with; repeatable.", "对照模型，可重复。", multiple=True, metavar="MODEL")
 @option(
     "--definitions",
     "Tool definitions in requests; repeatable. Default: full and none.",
-    "请求中的工具定义，可重复；默认 full 和 none。",
+    "请求中的函数定义，可重复；默认 full 和 none。",
     multiple=True,
     type=click.Choice(_DEFINITIONS),
 )
 @option(
     "--functions-file",
     "Tool definitions for examples without any: a JSON list of tools or functions.",
-    "为没有定义的样本提供工具定义：tools 或 functions 的 JSON 列表。",
+    "为没有定义的样本提供函数定义：tools 或 functions 的 JSON 列表。",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @option("--limit", "Use only the first N examples.", "只用前 N 个样本。", type=click.IntRange(min=1))
@@ -126,7 +126,7 @@ def _reject_call_flags(flags: dict[str, object]) -> None:
             raise click.UsageError(
                 say(
                     f"{flag} has no effect on text answers: add --functions to score tool calls.",
-                    f"{flag} 对文本回答不起作用：加上 --functions 才评估工具调用。",
+                    f"{flag} 对文本回答不起作用：加上 --functions 才评估函数调用。",
                 )
             )
 
@@ -158,7 +158,7 @@ def _load(path: Path, plan: EvaluationPlan, functions_file: Path | None, limit: 
         raise CliError(
             say(f"No example of {path.name} ends with a text, so there are no texts to score.",
                 f"{path.name} 中没有以文本结尾的样本，无法评估文本回答。"),
-            say("Add --functions to score tool calls.", "加上 --functions 可评估工具调用。"),
+            say("Add --functions to score tool calls.", "加上 --functions 可评估函数调用。"),
         )  # fmt: skip
     return evaluation_set
 
@@ -170,7 +170,7 @@ def _definitions(path: Path) -> list[dict[str, Any]] | None:
         return normalize_tools(json.loads(path.read_text(encoding="utf-8")), None)
     except (ValueError, AttributeError, TypeError) as error:
         raise CliError(
-            say(f"{path} is not a list of tool definitions: {error}", f"{path} 不是工具定义列表：{error}")
+            say(f"{path} is not a list of tool definitions: {error}", f"{path} 不是函数定义列表：{error}")
         ) from error
 
 

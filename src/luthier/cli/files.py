@@ -103,7 +103,13 @@ def list_files(options: Options, purpose: str | None, limit: int) -> None:
     if options.json:
         print_json([to_json(file) for file in listed])
         return
-    columns = ("id", say("name", "文件名"), say("purpose", "用途"), say("size", "大小"), say("created", "创建时间"))
+    columns = (
+        say("id", "编号"),
+        say("name", "文件名"),
+        say("purpose", "用途"),
+        say("size", "大小"),
+        say("created", "创建时间"),
+    )
     rows = [(f.id, f.filename, f.purpose, format_bytes(f.bytes), local_time(f.created_at)) for f in listed]
     empty = say("No files yet: luthier files upload train.jsonl", "还没有文件：luthier files upload train.jsonl")
     print_table(columns, rows, empty=empty)

@@ -78,7 +78,7 @@ def _show(client: openai.OpenAI, options: Options, selection: dict[str, Any], co
     if options.json:
         print_json([to_json(completion) for completion in completions])
         return
-    columns = ("id", say("model", "模型"), say("last message", "最后一条消息"), say("answer", "回答"))
+    columns = (say("id", "编号"), say("model", "模型"), say("last message", "最后一条消息"), say("answer", "回答"))
     rows = [(row.id, row.model, _question(client, row), _answer(row)) for row in completions]
     empty = say(
         "No stored chat completions match. Requests with store=True are stored.",

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         "Example: luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
         "用教师模型生成训练样本。主题变成各不相同的问题；回答是教师模型在 --system（推理时的系统提示）下对问题的回复。"
         "开头的应答语会去掉；被截断的回答、拒答和重复会剔除；文件旁边的报告逐项计数。"
-        "用 --functions 时，按工具定义生成调用并逐一校验。中断后重新运行同一条命令会继续，同一个请求不会付费两次。"
+        "用 --functions 时，按函数定义生成调用并逐一校验。中断后重新运行同一条命令会继续，同一个请求不会付费两次。"
         "全部完成时退出码为 0，不足时为 1，无法运行时为 2。\n\n"
         "例子：luthier generate --topic 股票投资 --topic 银行理财 --per-topic 10 --teacher gpt-4o --out qa.jsonl\n\n"
         "例子：luthier generate --functions tools.json --count 200 --teacher gpt-4o --out calls.jsonl",
@@ -156,7 +156,7 @@ def _topic_spec(options: GenerateOptions) -> TopicSpec:
         raise CliError(
             say("There is nothing to generate.", "没有可生成的内容。"),
             say("Pass topics (--topic 股票投资 --topic 银行理财) or tool definitions (--functions FILE).",
-                "请给出主题（--topic 股票投资 --topic 银行理财）或工具定义（--functions FILE）。"),
+                "请给出主题（--topic 股票投资 --topic 银行理财）或函数定义（--functions FILE）。"),
         )  # fmt: skip
     _require_teacher(options)
     language = "zh" if options.language == "zh" else "en" if options.language else detect_language(topics)

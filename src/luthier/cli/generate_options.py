@@ -118,14 +118,14 @@ _OUTPUT = (
 )  # fmt: skip
 _CALLS = (
     option("--functions", "JSON file of function definitions, instead of topics: generates examples of tool calls.",
-           "工具定义的 JSON 文件，代替主题：生成工具调用的样本。", metavar="FILE",
+           "函数定义的 JSON 文件，代替主题：生成函数调用的样本。", metavar="FILE",
            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
     option("--count", "Number of examples, with --functions.", "样本数（配合 --functions）。", type=click.IntRange(1),
            default=100),
     option("--form", "Format of the calls: tools, or legacy functions.", "调用的格式：tools，或旧式的 functions。",
            type=click.Choice(("tools", "functions")), default="tools"),
     option("--without-definitions", "Leave tool definitions out of the examples, so that the model memorizes them.",
-           "样本里不写工具定义，让模型记住它们。", is_flag=True),
+           "样本里不写函数定义，让模型记住它们。", is_flag=True),
     option("--values", "JSON file with your own values, phrasings and small talk.",
            "自备取值、说法和闲聊的 JSON 文件。", metavar="FILE",
            type=click.Path(exists=True, dir_okay=False, path_type=Path)),
@@ -157,12 +157,14 @@ _LIMITS = (
            type=_POSITIVE, default=300, metavar="SECONDS"),
 )  # fmt: skip
 _COST = (
-    option("--price-in", "Teacher's price of 1M prompt tokens.", "教师模型每百万输入 token 的价格（美元）。",
+    option("--price-in", "Teacher's price of 1M prompt tokens.", "教师模型每百万提示 token 的价格（美元）。",
            **_DOLLARS),
     option("--price-out", "Teacher's price of 1M completion tokens.", "教师模型每百万输出 token 的价格（美元）。",
            **_DOLLARS),
-    option("--judge-price-in", "The same for the judge.", "评审模型的输入价格。", **_DOLLARS),
-    option("--judge-price-out", "The same for the judge.", "评审模型的输出价格。", **_DOLLARS),
+    option("--judge-price-in", "Judge's price of 1M prompt tokens.", "评审模型每百万提示 token 的价格（美元）。",
+           **_DOLLARS),
+    option("--judge-price-out", "Judge's price of 1M completion tokens.", "评审模型每百万输出 token 的价格（美元）。",
+           **_DOLLARS),
     option("--max-cost", "Cost limit for this output file, including earlier runs.",
            "此输出文件的费用上限，包括之前的运行。", **_DOLLARS),
 )  # fmt: skip

@@ -37,6 +37,7 @@ REQUESTS = {
     "phrasings": ("phrasings", "说法"),
     "no_call": ("no call", "不调用的消息"),
 }
+_CRITERIA = {"correct": "正确", "helpful": "有用", "format": "格式"}
 _REASONS = {
     "truncated": "被截断",
     "content_filter": "内容过滤",
@@ -61,7 +62,8 @@ _REASONS = {
 
 def reasons_text(rejected: dict[str, int]) -> str:
     """The reasons of rejections with their counts, in the user's language."""
-    return ", ".join(f"{say(reason, _REASONS.get(reason, reason))} {count}" for reason, count in rejected.items())
+    counts = (f"{say(reason, _REASONS.get(reason, reason))} {count}" for reason, count in rejected.items())
+    return say(", ", "，").join(counts)
 
 
 @contextmanager
@@ -144,7 +146,8 @@ def _topic_metrics(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield say("  diversity", "  多样性"), _diversity(report["diversity"][key])
     judge = report["judge"]
     if judge:
-        means = ", ".join(f"{name} {mean}" for name, mean in judge["mean_scores"].items())
+        scores = judge["mean_scores"].items()
+        means = say(", ", "，").join(f"{say(name, _CRITERIA.get(name, name))} {mean}" for name, mean in scores)
         count, unreadable = judge["judged"], judge["unreadable"]
         yield (
             say("judge", "评审"),

@@ -62,7 +62,13 @@ def list_jobs(options: Options, limit: int) -> None:
     if options.json:
         print_json([to_json(job) for job in listed])
         return
-    columns = ("id", say("status", "状态"), say("model", "模型"), say("created", "创建时间"), say("result", "结果"))
+    columns = (
+        say("id", "编号"),
+        say("status", "状态"),
+        say("model", "模型"),
+        say("created", "创建时间"),
+        say("result", "结果"),
+    )
     rows = [
         (job.id, status_text(job.status), job.model, local_time(job.created_at), job.fine_tuned_model or _error(job))
         for job in listed
@@ -173,7 +179,7 @@ for _command in (rename, delete, groups):
     jobs.add_command(_command)
 _add_control_command("cancel", "Cancel a job permanently.", "取消微调任务，不可恢复。")
 _add_control_command("pause", "Pause a job; its progress is saved.", "暂停微调任务，进度会保存。")
-_add_control_command("resume", "Resume a paused job.", "继续已暂停的微调任务。")
+_add_control_command("resume", "Resume a paused job.", "恢复已暂停的微调任务。")
 
 
 @jobs.command(

@@ -77,8 +77,15 @@ def keys(ctx: click.Context) -> None:
         type=click.Choice(list(_ROLES)), default="member")  # fmt: skip
 @option("--expires", "Lifetime such as 90d, 12h or 30m; default: none.", "有效期，如 90d、12h、30m；默认不过期。",
         type=Lifetime(), metavar="TIME")  # fmt: skip
-@option("--requests-per-minute", "Limit of this key.", "此密钥的每分钟请求数上限。", type=click.IntRange(min=1))
-@option("--tokens-per-minute", "Limit of this key.", "此密钥的每分钟 token 数上限。", type=click.IntRange(min=1))
+@option(
+    "--requests-per-minute",
+    "Requests per minute of this key.",
+    "此密钥的每分钟请求数上限。",
+    type=click.IntRange(min=1),
+)
+@option(
+    "--tokens-per-minute", "Tokens per minute of this key.", "此密钥的每分钟 token 数上限。", type=click.IntRange(min=1)
+)
 @option("--max-jobs", "Limit of unfinished jobs of this key at a time.", "此密钥同时未完成的任务数上限。",
         type=click.IntRange(min=1))  # fmt: skip
 @option("--max-bytes", "Limit of the total size of files that this key has uploaded, such as 500MB or 20GB.",
@@ -119,7 +126,7 @@ def list_keys(options: Options) -> None:
     if options.json:
         print_json(listed)
         return
-    columns = ("id", say("name", "名称"), say("key", "密钥"), say("project", "项目"), say("role", "角色"),
+    columns = (say("id", "编号"), say("name", "名称"), say("key", "密钥"), say("project", "项目"), say("role", "角色"),
                say("status", "状态"), say("expires", "到期"), say("limits", "限额"))  # fmt: skip
     rows = [
         (

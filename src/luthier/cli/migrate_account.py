@@ -29,7 +29,7 @@ _PARTS = {
     "models": ("models", "模型"),
     "jobs": ("jobs", "任务"),
     "files": ("files", "文件"),
-    "stored_completions": ("stored completions", "已保存的补全"),
+    "stored_completions": ("stored completions", "保存的对话补全"),
     "batches": ("batches", "批处理"),
     "answers": ("answers", "回答"),
 }

@@ -123,7 +123,7 @@ def _plan_rows(plan: RetrainPlan) -> list[tuple[str, str]]:
         (say("method", "方法"), plan.method),
         (say("examples", "样本"), say(f"{plan.examples}, {source}", f"{plan.examples}，{source}")),
         (say("held out", "留出"), str(plan.validation) if plan.validation else "–"),
-        (say("settings", "超参数"), _settings_text(plan.hyperparameters)),
+        (say("hyperparameters", "超参数"), _settings_text(plan.hyperparameters)),
         (say("recorded", "原先"), _settings_text(plan.recorded)),
         *(("!", text) for text in plan.notes),
     ]

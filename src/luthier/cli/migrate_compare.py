@@ -108,7 +108,7 @@ def report(
     for pair in reports:
         if judge and pair.judged is None:
             note(say(f"{pair.old} answers with calls, which are compared exactly: the judge was not used.",
-                     f"{pair.old} 的回答是函数调用，直接按是否相同比较，没有请评判模型。"))  # fmt: skip
+                     f"{pair.old} 的回答是函数调用，直接按是否相同比较，没有用评审模型。"))  # fmt: skip
     if html:
         html.write_text(render_html(reports), encoding="utf-8")
         note(say(f"Written: {html}", f"已写入：{html}"))

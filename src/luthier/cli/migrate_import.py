@@ -29,7 +29,7 @@ _MAX_LISTED = 20
         "be repeated; a running server shows the imported objects immediately. Nothing is trained. Exit code 1 if "
         "something could not be imported.\n\n"
         "Example: luthier migrate import recording",
-        "把录制内容导入数据文件夹：文件、任务、批处理和已保存的补全保留原来的 ID，并注明来源；"
+        "把录制内容导入数据文件夹：文件、任务、批处理和保存的对话补全保留原来的编号，并注明来源；"
         "每个模型录制的回答成为一个文件。存放自有 JSONL 的文件夹（含子文件夹）会作为训练文件导入。"
         "已有的内容不变，可以重复运行；正在运行的服务器立即可见。不会进行训练。有内容无法导入时退出码为 1。"
         "\n\n例子：luthier migrate import recording",
@@ -66,7 +66,7 @@ def _print(result: ImportResult) -> None:
             f"{plural(len(result.batches), 'batch', 'batches')} and "
             f"{plural(len(result.stored_completions), 'stored completion')}; already here: {len(result.present)}.",
             f"导入 {len(result.files)} 个文件、{len(result.jobs)} 个任务、{len(result.batches)} 个批处理、"
-            f"{len(result.stored_completions)} 个已保存的补全；{len(result.present)} 个早已存在。",
+            f"{len(result.stored_completions)} 个保存的对话补全；{len(result.present)} 个早已存在。",
         )
     )
     if result.answers:

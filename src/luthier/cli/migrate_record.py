@@ -37,7 +37,7 @@ DEFAULT_FOLDER = Path("recording")
         "if everything was recorded, 1 if something is missing, 2 if it could not run.\n\n"
         "Example: luthier migrate record --dry-run\n\n"
         "Example: luthier migrate record --out recording --max-cost 5",
-        "把账号的内容存入一个文件夹：文件、任务、事件、检查点、已保存的补全、批处理，"
+        "把账号的内容存入一个文件夹：文件、任务、事件、检查点、保存的对话补全、批处理，"
         "以及每个微调模型趁还能调用时对验证问题的回答。文件夹里是 JSONL，不需要 Luthier 也能读。"
         "只有录制回答要花钱，历次运行合计不超过 --max-cost。中断后重新运行同一条命令会继续，同一个回答不会付费两次。"
         "全部录制完成时退出码为 0，有缺失时为 1，无法运行时为 2。\n\n"
@@ -86,7 +86,9 @@ DEFAULT_FOLDER = Path("recording")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
 )
-@option("--stored", "Also send the inputs of stored completions again.", "另外再次发送已保存补全的输入。", is_flag=True)
+@option(
+    "--stored", "Also send the inputs of stored completions again.", "另外再次发送保存的对话补全的输入。", is_flag=True
+)
 @option(
     "--definitions",
     "Examples with functions: send them with definitions, without, or both.",
@@ -104,7 +106,7 @@ DEFAULT_FOLDER = Path("recording")
 @option(
     "--max-tokens", "Token limit of each answer.", "每个回答的 token 上限。", type=click.IntRange(min=1), default=1024
 )
-@option("--concurrency", "Concurrent requests.", "同时进行的请求数。", type=click.IntRange(min=1), default=4)
+@option("--concurrency", "Concurrent requests.", "并发请求数。", type=click.IntRange(min=1), default=4)
 @option(
     "--requests-per-minute",
     "Rate limit of this command.",
@@ -115,7 +117,7 @@ DEFAULT_FOLDER = Path("recording")
 @option(
     "--price-in",
     "Price per million prompt tokens.",
-    "每百万输入 token 的价格。",
+    "每百万提示 token 的价格。",
     type=click.FloatRange(min=0),
     metavar="USD",
 )

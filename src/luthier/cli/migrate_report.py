@@ -24,7 +24,7 @@ _SOURCES = {
     "validation": ("validation file", "验证文件"),
     "training": ("training file (seen in training)", "训练文件（训练时见过）"),
     "prompts": ("--prompts", "--prompts"),
-    "stored_completions": ("stored completions", "已保存的补全"),
+    "stored_completions": ("stored completions", "保存的对话补全"),
 }
 _LOSS_COLUMNS = 24  # terminal cells of the columns "days left" and "last day"
 
@@ -138,7 +138,7 @@ def print_plans(inventory: Inventory, plans: Sequence[ModelPlan], max_tokens: in
     free = say(
         f"Free: {plural(len(inventory.jobs), 'job')}, {plural(len(files), 'file')} ({size}), "
         f"{plural(stored.count, 'stored completion')}, {plural(len(inventory.batches), 'batch', 'batches')}.",
-        f"免费：{len(inventory.jobs)} 个任务、{len(files)} 个文件（{size}）、{stored.count} 个已保存的补全、"
+        f"免费：{len(inventory.jobs)} 个任务、{len(files)} 个文件（{size}）、{stored.count} 个保存的对话补全、"
         f"{len(inventory.batches)} 个批处理。",
     )
     console.print(wrap(free, console.width))
@@ -202,7 +202,7 @@ def print_recording(recording: Recording) -> None:
     rows = [
         (say("jobs", "任务"), str(counts["jobs"])),
         (say("files", "文件"), f"{len(files)} ({size})"),
-        (say("stored", "已保存的补全"), str(counts["stored_completions"])),
+        (say("stored", "保存的对话补全"), str(counts["stored_completions"])),
         (say("batches", "批处理"), str(counts["batches"])),
     ]
     print_rows(console, rows)

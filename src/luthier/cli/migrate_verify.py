@@ -48,7 +48,7 @@ def _print(folder: Path, result: Verification) -> None:
         f"{plural(counts['stored_completions'], 'stored completion')}, "
         f"{plural(counts['batches'], 'batch', 'batches')}, {plural(counts['answers'], 'answer')} of "
         f"{plural(counts['models'], 'model')}",
-        f"{counts['files']} 个文件、{counts['jobs']} 个任务、{counts['stored_completions']} 个已保存的补全、"
+        f"{counts['files']} 个文件、{counts['jobs']} 个任务、{counts['stored_completions']} 个保存的对话补全、"
         f"{counts['batches']} 个批处理、{counts['models']} 个模型的 {counts['answers']} 个回答",
     )
     if result.is_whole:

@@ -86,13 +86,13 @@ def _print_models(listed: list[dict[str, Any]]) -> None:
     by_target: dict[str, list[str]] = {}
     for model in names:
         target = (
-            say(f"{model['root']} (upstream)", f"{model['root']} (上游服务)")
+            say(f"{model['root']} (upstream)", f"{model['root']}（上游服务）")
             if model.get("owned_by") == "upstream"
             else model["root"]
         )
         by_target.setdefault(str(target), []).append(str(model["id"]))
     for target, aliases in by_target.items():
-        _heading(say(f"{plural(len(aliases), 'name')} for {target}", f"代表 {target} 的名称，共 {len(aliases)} 个"))
+        _heading(say(f"{plural(len(aliases), 'name')} for {target}", f"名称 {len(aliases)} 个，代表：{target}"))
         names_line = wrap_text(printable(", ".join(aliases)), stdout_console().width)
         stdout_console().print(Text(names_line), soft_wrap=True)
     if not listed:

@@ -59,7 +59,7 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
         (format_bytes(leftover.bytes), leftover.kind, leftover.name, say(*_TEXTS[leftover.kind]))
         for leftover in printed
     ]
-    print_table(columns, rows, empty=say("Nothing is left over.", "没有可以删除的内容。"))
+    print_table(columns, rows, empty=say("There is nothing to delete.", "没有可以删除的内容。"))
     if yes:
         size = _size(deleted)
         note(say(f"Deleted: {size}", f"已删除：{size}"))

@@ -93,7 +93,7 @@ class Comparison:
         "A small model learns to answer with tool calls; on a laptop it takes a few minutes.\n\n"
         "Example: luthier quickstart",
         "用自带的短样本把整个流程走一遍：检查、拆分、估算、上传、训练、对比、使用。"
-        "一个小模型学会用工具调用来回答；笔记本电脑上只需几分钟。\n\n例子：luthier quickstart",
+        "一个小模型学会用函数调用来回答；笔记本电脑上只需几分钟。\n\n例子：luthier quickstart",
     )
 )
 @server_options
@@ -263,7 +263,7 @@ def _print_comparisons(comparisons: list[Comparison]) -> None:
         note(
             say(
                 "The requests contained no tool definitions: the fine-tuned model has learnt its functions.",
-                "请求中没有工具定义：微调模型已经学会了这些函数。",
+                "请求中没有函数定义：微调模型已经学会了这些函数。",
             )
         )
     if current() == "zh":

@@ -153,7 +153,7 @@ def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path
     "--learning-rate-multiplier",
     type=comma_separated(float),
     metavar="X,X",
-    help=say("Learning rate multipliers.", "学习率的倍数。"),
+    help=say("Learning rate multipliers.", "学习率倍数。"),
 )
 @click.option("--epochs", "n_epochs", type=comma_separated(int), metavar="N,N", help=say("Epochs.", "训练轮数。"))
 @click.option(
@@ -185,7 +185,7 @@ def _add_scores(client: openai.OpenAI, results: list[dict[str, Any]], path: Path
     help=say(
         "Also score each model on the validation file, and rank by the score: calls (exact tool calls), exact (exact "
         "text), chrF, ROUGE-L.",
-        "再用验证文件给每个模型打分并按得分排名：calls（工具调用完全正确）、exact（文本完全一致）、chrF、ROUGE-L。",
+        "再用验证文件给每个模型打分并按得分排名：calls（函数调用完全正确）、exact（文本完全一致）、chrF、ROUGE-L。",
     ),
 )
 @click.option(

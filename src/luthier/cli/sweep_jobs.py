@@ -131,7 +131,7 @@ class Trials(list[Trial]):
     def _cancel(self, trial: Trial) -> None:
         if trial.job is not None and trial.job.status not in FINAL:
             trial.job = self._client.fine_tuning.jobs.cancel(trial.job.id)
-            note(say(f"Cancelled: {trial}", f"已淘汰：{trial}"))
+            note(say(f"Cancelled: {trial}", f"已取消：{trial}"))
 
 
 @contextmanager

@@ -300,7 +300,7 @@ def _print_result(options: Options, connection: Connection, job: FineTuningJob) 
     "--learning-rate-multiplier",
     type=auto_or(float),
     metavar="X|auto",
-    help=say("Learning rate multiplier.", "学习率的倍数。"),
+    help=say("Learning rate multiplier.", "学习率倍数。"),
 )
 @click.option(
     "--rank",

@@ -265,7 +265,7 @@ def _is_paused(job: FineTuningJob) -> bool:
 
 
 def _paused(job: FineTuningJob) -> str:
-    return say(f"paused (luthier jobs resume {job.id})", f"已暂停（luthier jobs resume {job.id} 可继续）")
+    return say(f"paused (luthier jobs resume {job.id})", f"已暂停（恢复：luthier jobs resume {job.id}）")
 
 
 def print_outcome(job: FineTuningJob) -> int:

@@ -201,11 +201,13 @@ def _lossy_failure(report: ParityReport, exact: int, trained_exact: int, samples
         return say(
             f"{report.summary()}; {exact} of {trained_exact} exact answers of the fine-tuned model are still exact. "
             "Use q8_0 or f16",
-            f"{report.summary()}；微调模型逐字正确的 {trained_exact} 个回答只剩下 {exact} 个。请改用 q8_0 或 f16",
+            f"{report.summary()}；微调模型完全一致的 {trained_exact} 个回答中，仍然一致的只有 {exact} 个。"
+            "请改用 q8_0 或 f16",
         )
     return say(
-        f"{report.summary()}; training changed {learnt:.4f}: rounding removed more than was learnt. Use q8_0 or f16",
-        f"{report.summary()}；训练带来的变化为 {learnt:.4f}：量化损失超过了所学内容。请改用 q8_0 或 f16",
+        f"{report.summary()}; training changed the log-probabilities by {learnt:.4f} on average, so rounding loses "
+        "more than was learnt. Use q8_0 or f16",
+        f"{report.summary()}；训练使对数概率平均改变 {learnt:.4f}，量化损失超过了所学内容。请改用 q8_0 或 f16",
     )
 
 

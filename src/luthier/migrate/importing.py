@@ -109,7 +109,7 @@ class _Import:
         room = max(0, limits.completions - stored.count())
         for completion_id in fresh[: max(0, len(fresh) - room)]:
             self.result.refused[completion_id] = say(
-                f"the setting stored_completions keeps {limits.completions}",
+                f"the setting stored_completions keeps at most {limits.completions}",
                 f"设置 stored_completions 最多保存 {limits.completions} 个",
             )
         for completion_id in fresh[max(0, len(fresh) - room) :]:
@@ -138,7 +138,7 @@ class _Import:
     def _may_keep(self, object_id: str) -> bool:
         if can_be_id(object_id):
             return True
-        self.result.refused[object_id] = say("ids here cannot have this form", "这里的 ID 不能这样写")
+        self.result.refused[object_id] = say("an id cannot have this form here", "编号不能是这种形式")
         return False
 
     def _keep(self, object_id: str, imported: list[str], add: Callable[[], bool]) -> None:
@@ -148,7 +148,7 @@ class _Import:
             fields = ", ".join(dict.fromkeys(".".join(map(str, entry["loc"])) for entry in error.errors()[:5]))
             self.result.refused[object_id] = say(f"it cannot be stored: {fields}", f"无法保存：{fields}")
         except (AttributeError, KeyError, TypeError) as error:
-            self.result.refused[object_id] = say(f"it is not what the API returns: {error}",
+            self.result.refused[object_id] = say(f"it does not have the form of the API's objects: {error}",
                                                  f"内容不是 API 返回的格式：{error}")  # fmt: skip
 
     def _add(self, object_id: str, imported: list[str], added: bool) -> None:

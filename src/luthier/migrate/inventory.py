@@ -213,7 +213,7 @@ def _stored_losses(inventory: Inventory, language: Language | None) -> Iterable[
     count = f"{stored.count}{'' if stored.complete else '+'}"
     text = say(
         f"{count} stored completions with their messages: they expire {STORED_COMPLETION_DAYS} days after creation.",
-        f"{count} 个已保存的补全（stored completions）及其消息：创建 {STORED_COMPLETION_DAYS} 天后过期。",
+        f"{count} 个保存的对话补全（stored completions）及其消息：创建 {STORED_COMPLETION_DAYS} 天后过期。",
         language,
     )
     yield _loss("stored_completions", stored.count, expiry, inventory, text)

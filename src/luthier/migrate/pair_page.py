@@ -62,7 +62,7 @@ def judged_text(pair: PairReport, language: Language | None = None) -> str:
     text = say(
         f"{judged.judge} as the judge, of {n} questions: the new answer is better in {judged.new_better}, the old one "
         f"in {judged.old_better}; difference {points} points{doubt}.",
-        f"{judged.judge} 评判 {n} 个问题：新回答更好 {judged.new_better} 个，旧回答更好 {judged.old_better} 个；"
+        f"{judged.judge} 评审 {n} 个问题：新回答更好 {judged.new_better} 个，旧回答更好 {judged.old_better} 个；"
         f"相差 {points} 个百分点{doubt}。",
         language,
     )

@@ -109,7 +109,7 @@ class TurnTexts:
     @property
     def _functions(self) -> FunctionTexts:
         if self.functions is None:
-            raise RenderError("the template cannot be taken apart around calls and results")
+            raise RenderError(say("the texts around calls and results are unknown", "调用和结果前后的文字未知"))
         return self.functions
 
     def _head(self, system: str, tools: Tools) -> str:
@@ -144,7 +144,12 @@ def measure(composer: TurnComposer, *, calls: bool) -> TurnTexts:
         texts = _Measurement(render).texts(calls=calls)
         for messages, tools in _proofs(calls=calls):
             if texts.compose(messages, tools) != render(messages, tools, answer_next=True):
-                raise RenderError(f"a conversation of {len(messages)} messages is written otherwise")
+                raise RenderError(
+                    say(
+                        f"a conversation of {len(messages)} messages renders differently",
+                        f"含 {len(messages)} 条消息的对话渲染结果不同",
+                    )
+                )
     except (RenderError, ValueError) as error:
         raise ExportError(
             say(
@@ -239,11 +244,16 @@ def _proofs(*, calls: bool) -> Iterator[tuple[Messages, Tools]]:
 
 def _without_start(text: str, start: str) -> str:
     if not text.startswith(start):
-        raise RenderError(f"{json.dumps(start)} does not always stand between turns")
+        raise _irregular(start)
     return text[len(start) :]
 
 
 def _without_end(text: str, end: str) -> str:
     if not text.endswith(end):
-        raise RenderError(f"{json.dumps(end)} does not always stand between turns")
+        raise _irregular(end)
     return text[: len(text) - len(end)]
+
+
+def _irregular(separator: str) -> RenderError:
+    quoted = json.dumps(separator, ensure_ascii=False)
+    return RenderError(say(f"{quoted} is not written between all turns", f"{quoted} 并非出现在每两轮之间"))
