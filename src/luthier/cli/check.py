@@ -240,10 +240,10 @@ def _next_step(reports: dict[Path, Report]) -> str:
     for path, report in reports.items():
         if is_converted(report):
             return opening + shlex.join(["luthier", "check", str(path), "--fix", f"{path.stem}.fixed.jsonl"])
-    (file, report), *others = reports.items()
+    (file, report), *validation_reports = reports.items()
     if report.method not in METHODS:
         return untrainable(report.method)
-    validation = [path for path, _ in others]
+    validation = [path for path, _ in validation_reports]
     held_out = file.with_name(file.name.replace(".train.", ".valid."))  # the name that `luthier split` gives it
     if not validation and held_out != file and held_out.is_file():
         validation = [held_out]

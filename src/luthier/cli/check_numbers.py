@@ -100,11 +100,11 @@ def excluded_examples(numbers: dict[str, Any]) -> str:
             f"未计入有错误的样本：{faulty:,} / {examples:,}。",
         )
     if numbers["counted"] < numbers["sampled"]:
-        other = numbers["sampled"] - numbers["counted"]
+        unrenderable = numbers["sampled"] - numbers["counted"]
         return say(
-            f"Excluded from the counts (not renderable by the chat template): {other:,} of "
+            f"Excluded from the counts (not renderable by the chat template): {unrenderable:,} of "
             f"{plural(numbers['sampled'], 'example')}.",
-            f"未计入对话模板无法渲染的样本：{other:,} / {numbers['sampled']:,}。",
+            f"未计入对话模板无法渲染的样本：{unrenderable:,} / {numbers['sampled']:,}。",
         )
     return ""
 

@@ -159,8 +159,8 @@ def _groups(report: Report, severity: str) -> list[list[Finding]]:
 def _count(report: Report, findings: list[Finding]) -> int:
     """The number of findings of a group, of which a report stores only the first ones."""
     code, severity = findings[0].code, findings[0].severity
-    others = sum(finding.code == code and finding.severity != severity for finding in report.findings)
-    return report.counts[code] - others
+    of_other_severity = sum(finding.code == code and finding.severity != severity for finding in report.findings)
+    return report.counts[code] - of_other_severity
 
 
 def _print_group(console: Console, findings: list[Finding], count: int) -> None:

@@ -152,8 +152,8 @@ def _translated(original: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _translated_plural(original: Callable[[str, str, int], str]) -> Callable[[str, str, int], str]:
-    def translate(one: str, many: str, count: int) -> str:
-        message = original(one, many, count)
+    def translate(singular: str, plural: str, count: int) -> str:
+        message = original(singular, plural, count)
         return _TEXTS.get(message, message) if current() == "zh" else message
 
     _mark(translate)

@@ -36,8 +36,8 @@ def config() -> None:
 def path(options: Options) -> None:
     from luthier.types.plain_settings import config_path
 
-    found = config_path()
-    print_json({"path": str(found), "exists": found.is_file()}) if options.json else click.echo(found)
+    file = config_path()
+    print_json({"path": str(file), "exists": file.is_file()}) if options.json else click.echo(file)
 
 
 @config.command(

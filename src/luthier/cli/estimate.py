@@ -91,8 +91,8 @@ def estimate(
         _print_estimate(stdout_console(), document, file)
         if measured:
             _print_local_cost(stdout_console(), document["here"], measured)
-        if others := document["other_bases"]:
-            _print_other_bases(stdout_console(), others, document["language"])
+        if suggestions := document["other_bases"]:
+            _print_other_bases(stdout_console(), suggestions, document["language"])
     _print_warnings(document, file)
 
 

@@ -103,8 +103,8 @@ def evaluate(
         raise click.UsageError(say("Pass the FILE of held-out examples.", "请给出留出样本的文件 FILE。"))
     if not functions:
         _reject_call_flags({"--definitions": definitions, "--functions-file": functions_file, "--price-in": price_in})
-    others = [other for other in dict.fromkeys(against) if other != model]
-    plan = _plan([model, *others], functions, definitions, max_tokens, concurrency)
+    baselines = [baseline for baseline in dict.fromkeys(against) if baseline != model]
+    plan = _plan([model, *baselines], functions, definitions, max_tokens, concurrency)
     evaluation_set = _load(file, plan, functions_file, limit)
     with open_connection(options) as connection:
         report = _run(connection.client, plan, evaluation_set, price_in)

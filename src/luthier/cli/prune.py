@@ -64,15 +64,15 @@ def prune(options: Options, kinds: tuple[str, ...], yes: bool) -> None:
         size = _size(deleted)
         note(say(f"Deleted: {size}", f"已删除：{size}"))
         return
-    named = [leftover for leftover in listed if leftover.kind in BY_NAME_ONLY]
-    others = [leftover for leftover in listed if leftover not in named]
-    if others:
+    by_name_only = [leftover for leftover in listed if leftover.kind in BY_NAME_ONLY]
+    unconditional = [leftover for leftover in listed if leftover not in by_name_only]
+    if unconditional:
         command = " ".join(["luthier prune", *(kind for kind in kinds if kind not in BY_NAME_ONLY), "--yes"])
-        note(say(f"{_size(others)} can be deleted: {command}", f"{_size(others)} 可以删除：{command}"))
-    if named:
-        command = " ".join(["luthier prune", *dict.fromkeys(leftover.kind for leftover in named), "--yes"])
-        note(say(f"{_size(named)} more, if they are no longer needed: {command}",
-                 f"另有 {_size(named)}，确认不再需要时可删除：{command}"))  # fmt: skip
+        note(say(f"{_size(unconditional)} can be deleted: {command}", f"{_size(unconditional)} 可以删除：{command}"))
+    if by_name_only:
+        command = " ".join(["luthier prune", *dict.fromkeys(leftover.kind for leftover in by_name_only), "--yes"])
+        note(say(f"{_size(by_name_only)} more, if they are no longer needed: {command}",
+                 f"另有 {_size(by_name_only)}，确认不再需要时可删除：{command}"))  # fmt: skip
 
 
 def _size(leftovers: Sequence[Leftover]) -> str:

@@ -38,9 +38,9 @@ class Adapter:
             ) from error
         unsupported = lora_config.unsupported_options(self.config)
         self._factors = _factors(tensors)
-        rest = sorted(tensors.keys() - {_PREFIX + name + end for name in self._factors for end in (_A, _B)})
-        if unsupported or rest:
-            listed = ", ".join([*unsupported, *rest[:3]])
+        other_tensors = sorted(tensors.keys() - {_PREFIX + name + end for name in self._factors for end in (_A, _B)})
+        if unsupported or other_tensors:
+            listed = ", ".join([*unsupported, *other_tensors[:3]])
             raise ExportError(
                 say(f"{folder.name}: the adapter contains more than LoRA factors of linear layers: {listed}.",
                     f"{folder.name}：适配器除线性层的 LoRA 因子外还有：{listed}。"))  # fmt: skip

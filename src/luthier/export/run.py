@@ -114,10 +114,10 @@ def _check_target_folder(out: Path) -> None:
 def _check_disk(out: Path, byte_count: int) -> None:
     free = shutil.disk_usage(out.parent).free
     if byte_count + _RESERVED_BYTES > free:
-        needed, left = f"{(byte_count + _RESERVED_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
+        needed, available = f"{(byte_count + _RESERVED_BYTES) / 1024**3:.1f} GiB", f"{free / 1024**3:.1f} GiB"
         raise ExportError(
-            say(f"The export needs {needed} on the disk of {out.parent}, where {left} are free.",
-                f"导出需要 {needed} 磁盘空间，而 {out.parent} 所在磁盘只剩 {left}。"))  # fmt: skip
+            say(f"The export needs {needed} on the disk of {out.parent}, where {available} are free.",
+                f"导出需要 {needed} 磁盘空间，而 {out.parent} 所在磁盘只剩 {available}。"))  # fmt: skip
 
 
 @contextmanager

@@ -171,8 +171,8 @@ class ListPrompter:
         return ListReply({number: text for number, text in stripped.items() if text}, reply.teacher_said)
 
     def reject(self, slot: str, stage: str, reason: str, teacher_said: str, **details: Any) -> None:
-        said = shortened(teacher_said, SHOWN_CHARACTERS)
-        self.rejects.append({"stage": stage, "reason": reason, "slot": slot, **details, "teacher_said": said})
+        excerpt = shortened(teacher_said, SHOWN_CHARACTERS)
+        self.rejects.append({"stage": stage, "reason": reason, "slot": slot, **details, "teacher_said": excerpt})
 
     def reject_lines(self) -> list[dict[str, Any]]:
         """The lines of the rejects file, sorted by slot, so that the order does not depend on timing."""
@@ -180,12 +180,12 @@ class ListPrompter:
 
 
 def _unusable_lists(model: str, count: int, teacher_said: str) -> UnusableListsError:
-    shown = shortened(" ".join(teacher_said.split()), 200)
+    excerpt = shortened(" ".join(teacher_said.split()), 200)
     return UnusableListsError(
         say(
-            f'{model} gave no usable list {count} times in a row; the last reply: "{shown}". '
+            f'{model} gave no usable list {count} times in a row; the last reply: "{excerpt}". '
             "Choose a more capable teacher (--teacher). Every reply is in the rejects.",
-            f"{model} 连续 {count} 次没有给出可用的列表；最近一次回复：“{shown}”。"
+            f"{model} 连续 {count} 次没有给出可用的列表；最近一次回复：“{excerpt}”。"
             "请换一个能力更强的教师模型（--teacher）。所有回复都写在剔除文件里。",
         )
     )

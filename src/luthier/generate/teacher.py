@@ -231,8 +231,8 @@ def _parse_reply(completion: Any, max_prompt: int) -> TeacherReply:
     """
     choices = getattr(completion, "choices", None)
     if not choices or choices[0].message is None:
-        shown = shortened(str(completion), 200)
-        raise RequestFailedError(say(f"the response is not a chat completion: {shown}", f"返回的不是对话补全：{shown}"))
+        body = shortened(str(completion), 200)
+        raise RequestFailedError(say(f"the response is not a chat completion: {body}", f"返回的不是对话补全：{body}"))
     choice = choices[0]
     text, reasoning = text_and_reasoning(choice.message)
     usage = getattr(completion, "usage", None)

@@ -20,16 +20,16 @@ async def ask_with_room(teacher: Teacher, request: TeacherRequest) -> TeacherRep
     A reply that reached its limit while the teacher was still thinking is requested once more with the higher limit. If
     the service rejects that limit, the original one applies.
     """
-    roomy = replace(request, max_tokens=request.max_tokens + THINKING_TOKENS)
+    larger_request = replace(request, max_tokens=request.max_tokens + THINKING_TOKENS)
     if teacher.journal.get_fact(thinks_fact(teacher.model)):
         try:
-            return await teacher.ask(roomy)
+            return await teacher.ask(larger_request)
         except RequestRejectedError:
             return await teacher.ask(request)
     reply = await teacher.ask(request)
     if reply.finish_reason != "length" or reply.words or not reply.thinks_aloud:
         return reply
     try:
-        return await teacher.ask(roomy)
+        return await teacher.ask(larger_request)
     except RequestRejectedError:
         return reply

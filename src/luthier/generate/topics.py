@@ -130,8 +130,8 @@ class TopicRun:
         accepted = []
         for number, slot in enumerate(batch, 1):
             if number not in reply.texts:
-                said = shortened(reply.teacher_said, SHOWN_CHARACTERS)
-                self._reject(slot, round_number, "question", "missing", teacher_said=said)
+                excerpt = shortened(reply.teacher_said, SHOWN_CHARACTERS)
+                self._reject(slot, round_number, "question", "missing", teacher_said=excerpt)
                 continue
             question = self._screen_question(slot, reply.texts[number], round_number)
             if question is not None:
@@ -161,7 +161,7 @@ class TopicRun:
         while attempts:
             name, style = attempts.pop(0)
             try:
-                screened, said = await self._screened_answer(f"answers/{name}", question, style)
+                screened, whole_reply = await self._screened_answer(f"answers/{name}", question, style)
                 reason, details = screened.reason, dict[str, Any]()
                 if reason is None:
                     reason, details = await self._judge(f"judge/{name}", question, screened.text)
@@ -174,8 +174,8 @@ class TopicRun:
                 self.examples_by_slot[slot] = QuestionAnswer(question, screened.text)
                 self.on_progress(len(self.examples_by_slot))
                 return
-            if said != screened.text:
-                details["teacher_said"] = said
+            if whole_reply != screened.text:
+                details["teacher_said"] = whole_reply
             self._reject(slot, round_number, "answer", reason, question=question, answer=screened.text, **details)
             if reason in WORDLESS and repeats_left:
                 repeats_left -= 1

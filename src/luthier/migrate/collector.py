@@ -54,8 +54,8 @@ class Collector:
         lines = self._folder.lines("stored_completions")
         try:
             async for page in self._account.pages(self._client.chat.completions.list, order="asc"):
-                fresh = [completion for completion in page if str(completion.get("id")) not in lines.entries]
-                lines.append(*await asyncio.gather(*(self._with_messages(completion) for completion in fresh)))
+                added = [completion for completion in page if str(completion.get("id")) not in lines.entries]
+                lines.append(*await asyncio.gather(*(self._with_messages(completion) for completion in added)))
                 self._progress("stored_completions", len(lines.entries), 0)
         except openai.APIStatusError as error:
             self.gaps.append(gap("stored_completions", error))

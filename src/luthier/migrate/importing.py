@@ -104,15 +104,15 @@ class _Import:
         """Imports the newest stored completions that fit the limit, without deleting existing ones."""
         entries = dict(_by_time(self.folder.lines("stored_completions").entries))
         stored = self.store.stored_completions
-        fresh = [completion_id for completion_id in entries if not stored.exists(completion_id)]
-        self.result.present += [completion_id for completion_id in entries if completion_id not in set(fresh)]
+        new_ids = [completion_id for completion_id in entries if not stored.exists(completion_id)]
+        self.result.present += [completion_id for completion_id in entries if completion_id not in set(new_ids)]
         room = max(0, limits.completions - stored.count())
-        for completion_id in fresh[: max(0, len(fresh) - room)]:
+        for completion_id in new_ids[: max(0, len(new_ids) - room)]:
             self.result.refused[completion_id] = say(
                 f"the setting stored_completions keeps at most {limits.completions}",
                 f"设置 stored_completions 最多保存 {limits.completions} 个",
             )
-        for completion_id in fresh[max(0, len(fresh) - room) :]:
+        for completion_id in new_ids[max(0, len(new_ids) - room) :]:
             if self._may_keep(completion_id):
                 add = partial(self._store_completion, entries[completion_id], limits)
                 self._keep(completion_id, self.result.stored_completions, add)

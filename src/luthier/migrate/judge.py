@@ -93,14 +93,14 @@ def judged(
         concurrency=concurrency,
     )
     verdicts = [_verdict(reply.content) for reply in replies]
-    both = list(zip(verdicts[0::2], verdicts[1::2], strict=True))  # the old answer is A in the first, B in the second
-    won = {"old": both.count(("A", "B")), "new": both.count(("B", "A"))}
-    unread = sum(None in verdict for verdict in both)
-    swayed = sum(first in ("A", "B") and first == second for first, second in both)
-    rest = len(cases) - won["old"] - won["new"]
-    old_wins = [True] * won["old"] + [False] * (won["new"] + rest)
-    new_wins = [False] * won["old"] + [True] * won["new"] + [False] * rest
-    return Judgement(judge, won["old"], won["new"], rest, swayed, unread, paired_proportions(old_wins, new_wins))
+    verdict_pairs = list(zip(verdicts[0::2], verdicts[1::2], strict=True))  # (old answer as A, old answer as B)
+    won = {"old": verdict_pairs.count(("A", "B")), "new": verdict_pairs.count(("B", "A"))}
+    unread = sum(None in verdict for verdict in verdict_pairs)
+    swayed = sum(first in ("A", "B") and first == second for first, second in verdict_pairs)
+    ties = len(cases) - won["old"] - won["new"]
+    old_wins = [True] * won["old"] + [False] * (won["new"] + ties)
+    new_wins = [False] * won["old"] + [True] * won["new"] + [False] * ties
+    return Judgement(judge, won["old"], won["new"], ties, swayed, unread, paired_proportions(old_wins, new_wins))
 
 
 def _question(case: Case, first: str, second: str) -> Case:

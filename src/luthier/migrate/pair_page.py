@@ -58,12 +58,12 @@ def judged_text(pair: PairReport, language: Language | None = None) -> str:
     n = judged.difference.n
     values = [100 * value for value in (judged.difference.value, judged.difference.low, judged.difference.high)]
     points = f"{values[0]:+.0f} ({values[1]:+.0f} … {values[2]:+.0f})"
-    doubt = "" if judged.difference.significant else say(", not certain", "，不能确定", language)
+    uncertainty = "" if judged.difference.significant else say(", not certain", "，不能确定", language)
     text = say(
         f"{judged.judge} as the judge, of {n} questions: the new answer is better in {judged.new_better}, the old one "
-        f"in {judged.old_better}; difference {points} points{doubt}.",
+        f"in {judged.old_better}; difference {points} points{uncertainty}.",
         f"{judged.judge} 评审 {n} 个问题：新回答更好 {judged.new_better} 个，旧回答更好 {judged.old_better} 个；"
-        f"相差 {points} 个百分点{doubt}。",
+        f"相差 {points} 个百分点{uncertainty}。",
         language,
     )
     if judged.swayed or judged.unread:

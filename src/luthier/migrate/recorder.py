@@ -144,8 +144,8 @@ class Recorder:
         """The questions for each model, the most urgent model first."""
         options = self._options
         models = [model for model in inventory.models if not options.models or model.id in options.models]
-        known = {model.id for model in models}
-        models += [_unknown_model(name) for name in options.models if name not in known]
+        listed_ids = {model.id for model in models}
+        models += [_unknown_model(name) for name in options.models if name not in listed_ids]
         return [self._plan(model) for model in models]
 
     async def record_answers(self, plans: Sequence[ModelPlan], journal: Journal, recording: Recording) -> None:
