@@ -141,6 +141,7 @@ class MainGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
+        """Runs the command, and turns the errors that users can act on into a CliError with their remedy."""
         try:
             with renamed_settings_shown():
                 return super().invoke(ctx)

@@ -80,6 +80,7 @@ def _check(
     quality: QualityRunner | None = None,
     measure: Measure | None = None,
 ) -> Report:
+    """The report of a file, with data quality and token statistics if `quality` and `measure` are given."""
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
     from luthier.data.convert import prepared

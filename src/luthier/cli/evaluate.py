@@ -144,6 +144,7 @@ def _plan(
 
 
 def _load(path: Path, plan: EvaluationPlan, functions_file: Path | None, limit: int | None) -> EvaluationSet:
+    """The held-out examples of a file. Raises CliError if none of them can be scored."""
     from luthier.evaluation.run import load_evaluation_set
     from luthier.types.errors import LuthierError
 

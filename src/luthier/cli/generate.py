@@ -93,6 +93,7 @@ def _reject_unused_flags(options: GenerateOptions) -> None:
 
 
 def _generate_topics(options: Options, generation: GenerateOptions) -> None:
+    """Generates questions and answers, or prints the plan or the estimate."""
     from luthier.generate.run import generate_from_topics
 
     spec = _topic_spec(generation)
@@ -114,6 +115,7 @@ def _generate_topics(options: Options, generation: GenerateOptions) -> None:
 
 
 def _generate_calls(options: Options, generation: GenerateOptions) -> None:
+    """Generates tool calls with a teacher or with templates, or prints the plan."""
     from luthier.generate.functions.run import generate_calls, generate_calls_from_templates
 
     spec = _call_spec(generation)
@@ -254,6 +256,7 @@ def _run(
 
 
 def _teacher_options(connection: Connection, options: GenerateOptions) -> TeacherOptions:
+    """The models and limits of the run, with prices from the flags, else from what is published."""
     from luthier.generate.run import TeacherOptions
 
     models = options.models

@@ -49,6 +49,7 @@ class AccountOptions:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Account]:
+        """A connection to the account, for the duration of the context."""
         from luthier.migrate.account import Account
 
         with new_client(self.address, server_key(self.options, self.address)) as client:

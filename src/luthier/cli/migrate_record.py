@@ -192,6 +192,7 @@ class _Run:
     no_answers: bool
 
     def dry_run(self) -> None:
+        """Prints what a recording would contain and cost."""
         from luthier.migrate.recorder import dry_run
 
         async def plan() -> tuple[Any, list[ModelPlan]]:
@@ -207,6 +208,7 @@ class _Run:
             print_plans(inventory, plans, self.options.answers.max_tokens)
 
     def record(self) -> Recording:
+        """Records the account, then the answers as far as the cost cap allows, and writes the manifest after each."""
         from luthier.generate.journal import Journal
 
         self.folder.create()

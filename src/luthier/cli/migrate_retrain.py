@@ -102,6 +102,7 @@ def retrain(
 
 
 def _train(client: openai.OpenAI, plans: Sequence[RetrainPlan], *, watch: bool) -> Iterable[dict[str, Any]]:
+    """Creates the jobs of the plans one after the other, and yields a row for each; `watch` waits for its end."""
     from luthier.migrate.successors import Successors
 
     successors = Successors(client)

@@ -62,6 +62,7 @@ def _front_matter(source: ExportSource, lineage: dict[str, Any]) -> Iterator[str
 
 
 def _origin(source: ExportSource, lineage: dict[str, Any]) -> str:
+    """A sentence about the base model, its licence, its rounding, and the parent models."""
     base = source.origin.hub_id or source.base_name
     licence = source.origin.licence or say("unknown; ask its authors", "未知，请向其作者确认")
     text = say(
@@ -140,6 +141,7 @@ def verification_table(verifications: Sequence[Verification], trained_exact: int
 
 
 def _training(lineage: dict[str, Any]) -> Iterator[str]:
+    """The table of the job that trained the model: settings, data, metrics."""
     job = lineage["job"]
     created = datetime.fromtimestamp(job["created_at"], UTC).strftime("%Y-%m-%d")
     rows = [

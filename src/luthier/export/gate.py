@@ -121,6 +121,7 @@ class Gate:
         return device, "float32" if is_float32(artefact.path) else "bfloat16"
 
     def _verify_gguf(self, artefact: Artefact, size: int) -> Verification:
+        """Scores a GGUF file with llama.cpp, and compares how it tokenizes texts and renders prompts."""
         version = llama_cpp.version()
         if version is None:
             why = say(
@@ -158,6 +159,7 @@ class Gate:
     def _judge(
         self, artefact: Artefact, size: int, runtime: str, scores: Sequence[Scores], precision: str
     ) -> Verification:
+        """The verification with its scores: it fails if they are not finite or too far from the trainer's."""
         compared = [
             Comparison(sample, scored.logprobs, scored.is_top, _base_logprobs(sample))
             for sample, scored in zip(self._samples, scores, strict=True)

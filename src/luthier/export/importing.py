@@ -57,6 +57,7 @@ def import_adapter(
 
 
 def _read(folder: Path, base: Path) -> Adapter:
+    """The adapter in `folder` for the model in `base`. Raises ExportError if it cannot be served."""
     if not (folder / WEIGHTS).is_file() or not (folder / CONFIG).is_file():
         pickles = sorted(path.name for suffix in ("*.bin", "*.pt", "*.pth") for path in folder.glob(suffix))
         if pickles:

@@ -46,6 +46,7 @@ def parse_target(text: str) -> Target:
 
 
 def _check_type(name: str) -> None:
+    """Raises ExportError for a GGUF type that Luthier cannot write."""
     if name in GGUF_TYPES:
         return
     if "_k" in name or name.startswith("iq"):

@@ -156,6 +156,7 @@ class Journal:
         return int(row.lastrowid or 0)
 
     def record_reply(self, number: int, reply: TeacherReply) -> None:
+        """Records the reply to a request, with the tokens that it actually used."""
         recorded = {name: value for name, value in asdict(reply).items() if name != "from_journal"}
         if reply.reasoning is None:
             del recorded["reasoning"]  # a key that earlier versions cannot read

@@ -71,6 +71,7 @@ async def request_questions(
 
 
 def _task(batch: Sequence[Slot], language: Language) -> str:
+    """The prompt for the questions of a batch, with a numbered line for each slot."""
     topic, count = batch[0].topic, len(batch)
     heading = say(
         f"Subject: {topic}\nWrite {count} questions, one for each line below; each can be understood without the "

@@ -51,6 +51,8 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnswer:
+    """An accepted question with its answer."""
+
     question: str
     answer: str
 

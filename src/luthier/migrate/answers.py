@@ -139,6 +139,7 @@ class AnswerRecorder:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, target: _Target, question: Question) -> None:
+        """Sends a question and records its response or error; a reply in the journal is recorded without a request."""
         key = f"{target.model} {question.id}"
         recorded = self._journal.find_reply(key)
         if recorded:  # an earlier run was killed after the reply and before it wrote the answer
@@ -281,6 +282,7 @@ def _line(
     response: dict[str, Any] | None,
     error: dict[str, Any] | None,
 ) -> dict[str, Any]:
+    """A line of `answers/`, in the format that the README of a recording describes."""
     return {
         "custom_id": question.id,
         "model": model,

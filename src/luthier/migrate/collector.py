@@ -25,6 +25,7 @@ class Collector:
         self.gaps: list[Gap] = []
 
     async def collect(self, inventory: Inventory) -> None:
+        """Records the jobs, batches and stored completions, and the events and checkpoints of each job."""
         self._folder.lines("jobs").merge(job.job for job in inventory.jobs)
         self._folder.lines("batches").merge(inventory.batches)
         await self.collect_stored_completions()  # they expire first

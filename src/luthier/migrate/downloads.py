@@ -94,6 +94,7 @@ class FileRecorder:
         self.lines: JsonLines = folder.lines("files")
 
     async def record(self, files: Iterable[FileEntry], metadata: dict[str, dict[str, Any]]) -> None:
+        """Downloads the files that are not recorded yet; `metadata` are the fields of each file by id."""
         entries = list(files)
         total = len(entries)
         for start in range(0, total, 16):
@@ -109,6 +110,7 @@ class FileRecorder:
         return path if path and path.exists() else None
 
     async def _record(self, file: FileEntry, metadata: dict[str, Any]) -> None:
+        """Downloads a file, unless it is recorded, and appends its line: with path and checksum, or with the error."""
         if self.path(file.id):
             return
         entry: dict[str, Any] = {**metadata, "id": file.id}

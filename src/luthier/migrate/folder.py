@@ -48,6 +48,7 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as source:
         while chunk := source.read(_COPY_BYTES):
@@ -84,6 +85,7 @@ class JsonLines:
                 target.truncate(end)
 
     def append(self, *entries: dict[str, Any]) -> None:
+        """Appends objects to the file; they are on disk when it returns."""
         if not entries:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

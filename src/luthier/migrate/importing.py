@@ -59,6 +59,8 @@ def import_folder(root: Path, store: Store, limits: ImportLimits) -> ImportResul
 
 @dataclass(frozen=True)
 class _Import:
+    """The import of one recording; each method imports one kind of object and adds the ids to `result`."""
+
     folder: RecordingFolder
     store: Store
     result: ImportResult

@@ -61,6 +61,7 @@ class JobEntry:
 
     @property
     def learning_rate_multiplier(self) -> float | None:
+        """The multiplier in the job's hyperparameters; None if it is "auto" or missing."""
         method = self.job.get("method")
         block = method.get(self.method) if isinstance(method, dict) else None
         for parameters in ((block or {}).get("hyperparameters"), self.job.get("hyperparameters")):
@@ -70,6 +71,7 @@ class JobEntry:
         return None
 
     def warnings(self, language: Language | None = None) -> list[str]:
+        """Sentences about hyperparameters that should not be reused."""
         rate = self.learning_rate_multiplier
         if rate is None or rate >= MIN_MULTIPLIER:
             return []

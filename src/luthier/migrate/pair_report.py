@@ -233,6 +233,8 @@ class _Completer:
 
 @dataclass(frozen=True, slots=True)
 class _Sampler:
+    """Samples the answers of the successor."""
+
     successor: str
     complete: Complete
     max_tokens: int | None

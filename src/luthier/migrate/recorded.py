@@ -78,6 +78,7 @@ def recorded_models(root: Path, names: Iterable[str] = ()) -> list[RecordedModel
 
 
 def _read(folder: RecordingFolder) -> dict[str, RecordedModel]:
+    """The models of a recording by name: those of its jobs, then others with recorded answers."""
     files = folder.lines("files").entries
     stored = list(folder.lines("stored_completions").entries.values())
     lines = {str(entries[0]["model"]): entries for entries in _answers(folder)}

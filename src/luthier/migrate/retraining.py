@@ -79,6 +79,7 @@ def plan_retraining(models: Sequence[RecordedModel], options: RetrainOptions) ->
 
 
 def _plan(model: RecordedModel, options: RetrainOptions, *, continues: bool) -> RetrainPlan:
+    """The plan for a model; `continues` if its parent is retrained too, so that its successor is the start."""
     start = str(model.parent) if continues else options.base or model.base or ""
     job = model.job.job if model.job else {}
     images = bool(model.training and has_images(model.training))
@@ -113,6 +114,7 @@ def _plan(model: RecordedModel, options: RetrainOptions, *, continues: bool) -> 
 
 
 def _distilled_plan(model: RecordedModel, start: str) -> RetrainPlan:
+    """The plan for a model whose training file is gone: its recorded answers become the examples."""
     examples = distilled_examples(model)
     suffix = _suffix_of(model.name)
     notes = []

@@ -91,6 +91,7 @@ class Architecture:
         return halves.swapaxes(1, 2).reshape(rows.shape)
 
     def add_sizes(self, writer: GGUFWriter) -> None:
+        """Adds the metadata of the architecture: sizes, heads, normalization, and rotary embedding."""
         spec = self.spec
         writer.add_vocab_size(spec.vocab_size)
         writer.add_context_length(spec.context_tokens)

@@ -65,6 +65,7 @@ def _head(texts: TurnTexts) -> str:
 
 
 def _turns(texts: TurnTexts) -> str:
+    """The loop over the messages: users, answers with their calls, and results."""
     functions = texts.functions
     user = f'{{{{ if eq $message.Role "user" }}}}{_around(texts.user.before, "$message.Content", texts.user.after)}'
     answer = "{{ $message.Content }}" + (_calls(functions) if functions else "")

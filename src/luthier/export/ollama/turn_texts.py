@@ -169,6 +169,7 @@ class _Measurement:
         self._render = render
 
     def texts(self, *, calls: bool) -> TurnTexts:
+        """The texts of the template. Raises RenderError or ValueError if markers or separators are missing."""
         question, answer = user(_USER), assistant(_ANSWER)
         system = {"role": "system", "content": _SYSTEM}
         after_user = self._between([question], _USER)
@@ -191,6 +192,7 @@ class _Measurement:
         return TurnTexts(**{**vars(texts), "functions": self._functions(texts)})
 
     def _functions(self, turns: TurnTexts) -> FunctionTexts:
+        """The texts around tool definitions, calls and results; `turns` are those around other messages."""
         question, system = user(_USER), {"role": "system", "content": _SYSTEM}
         tools = [_tool("probe_one"), _tool("probe_two")]
         first, second = map(lossless_json.dumps, tools)

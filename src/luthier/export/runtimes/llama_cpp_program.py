@@ -22,6 +22,7 @@ _COUNTS = (64, 1 << 24)  # how many tokens to report: the most likely ones first
 
 
 def main() -> None:
+    """Answers the request on stdin in the file that the command line names."""
     request = json.loads(sys.stdin.buffer.read())
     server = _start(request)
     address, answers = server.listening_address, {}

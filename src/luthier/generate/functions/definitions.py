@@ -83,6 +83,7 @@ def _entries(value: Any) -> list[Any]:
 
 
 def _definition(path: Path, number: int, entry: Any) -> FunctionDefinition:
+    """The definition in an entry of the file, numbered from 1. Raises OptionsError if it is invalid."""
     function = entry.get("function", entry) if isinstance(entry, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not _NAME.match(name):

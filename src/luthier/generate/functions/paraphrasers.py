@@ -99,6 +99,7 @@ class TeacherParaphraser:
         return [(message, text) for message, text in zip(messages, texts, strict=True) if text]
 
     async def _answer(self, slot: str, definitions: Sequence[FunctionDefinition], message: str) -> str | None:
+        """The teacher's answer to a message without a call; None if it was rejected or the request failed."""
         language = self._language
         abilities = "; ".join(request_phrase(definition, language) for definition in definitions)
         style = say(
@@ -114,7 +115,7 @@ class TeacherParaphraser:
                     temperature=0.7,
                 )  # fmt: skip
             except (RequestFailedError, RunStoppedError):
-                return None  # the run has stopped; the answers so far are kept
+                return None  # the other messages still get their answers
             screened = screen_answer(reply, message)
             if screened.reason is None:
                 return screened.text

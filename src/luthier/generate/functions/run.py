@@ -80,6 +80,7 @@ async def generate_calls(
 
 
 def _report(run: CallRun) -> dict[str, Any]:
+    """The report of a run, without the usage of the teacher."""
     spec, counts = run.spec, kind_counts(run.spec)
     kinds = Counter(draft.kind for draft in run.drafts)
     functions = Counter(call.definition.name for draft in run.drafts for call in draft.calls)
