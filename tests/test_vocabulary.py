@@ -50,6 +50,10 @@ BANNED = (
     "is nobody's",
     "computed a second time on the way back",
     "what was read before",
+    "工具定义",
+    "工具调用",
+    "已保存的补全",
+    "评判模型",
 )
 _BANNED = re.compile(
     "|".join(re.escape(phrase).replace(r"\ ", r"\s+(?:[#*/]+\s+)?") for phrase in BANNED), re.IGNORECASE
@@ -76,7 +80,7 @@ def test_names_say_what_a_thing_is(folder: str) -> None:
 
 
 def _texts() -> list[Path]:
-    code = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".cpp", ".h"}]
+    code = [path for path in PACKAGE.rglob("*") if path.suffix in {".py", ".cpp", ".h", ".js", ".jinja"}]
     pages = [*ROOT.glob("*.md"), *(path for folder in PAGES for path in (ROOT / folder).rglob("*.md"))]
     return sorted([*code, *(page for page in pages if page != GLOSSARY and page.name != "CHANGELOG.md")])
 

@@ -195,7 +195,7 @@ def show_example(path: Path, number: int, base: str | None, method: str | None, 
         pair = {"preferred": parts[0], "non_preferred": parts[-1]}
         print_json({"example": number, "line": line.number, **(parts[0] if len(parts) == 1 else pair)})
         return
-    titles = (say("Preferred answer:", "较好的回答："), say("Non-preferred answer:", "较差的回答："))
+    titles = (say("Preferred answer:", "优选回答："), say("Non-preferred answer:", "非优选回答："))
     for title, part in zip(titles if len(details) > 1 else ("",), details, strict=True):
         if title:
             note(title)

@@ -38,7 +38,7 @@ _CODES = {
     "model_not_found": "没有这个模型",
     "invalid_api_key": "API 密钥不正确",
     "context_length_exceeded": "超过了模型的上下文长度",
-    "insufficient_quota": "账户额度不足",
+    "insufficient_quota": "账号额度不足",
     "rate_limit_exceeded": "超过速率限制",
     "training_not_available": "该服务不再接受微调任务",
     "unsupported_value": "不支持这个取值",
