@@ -108,9 +108,7 @@ def test_a_model_is_exported_verified_and_downloaded(visit: Visit, api: OpenAI, 
     for target, runtime, file in (("peft", "transformers", "adapter_config.json"), ("gguf:q8_0", "llama.cpp", "q8_0")):
         row = exports.locator("tr", has=page.get_by_text(target, exact=True))
         expect(row.locator(".status.succeeded")).to_be_visible()
-        expect(
-            row.get_by_text(re.compile(rf"Verified in .*{runtime}.*: \d+ of \d+ answers exact"))
-        ).to_be_visible()
+        expect(row.get_by_text(re.compile(rf"Verified in .*{runtime}.*: \d+ of \d+ answers exact"))).to_be_visible()
         with page.expect_download() as download:
             row.get_by_role("button", name="Download").click()
         names = zipfile.ZipFile(download.value.path()).namelist()
