@@ -85,7 +85,7 @@ _TEXTS = {
 }
 
 
-_TYPE_NAMES = {  # in errors and, in capitals, in the help of options
+_TYPE_NAMES: dict[type[click.ParamType[Any]], str] = {  # in errors and, in capitals, in the help of options
     click.types.IntParamType: "整数",
     click.IntRange: "整数",
     click.types.FloatParamType: "数字",
