@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from luthier.native import cached_measurement as module
-from luthier.native.cached_measurement import cached_measurement
+from luthier.native.cached_measurement import cached_measurement, read_measurement
 
 
 def _never() -> float:
@@ -14,8 +14,9 @@ def _never() -> float:
 
 
 def test_it_is_measured_once_with_date_and_cpu(tmp_path: Path) -> None:
+    assert read_measurement(tmp_path, "rate") is None
     assert cached_measurement(tmp_path, "rate", lambda: 1.5) == 1.5
-    assert cached_measurement(tmp_path, "rate", _never) == 1.5
+    assert read_measurement(tmp_path, "rate") == cached_measurement(tmp_path, "rate", _never) == 1.5
     assert cached_measurement(tmp_path, "another", lambda: 2.5) == 2.5
     (document,) = (json.loads(path.read_text()) for path in (tmp_path / "measured").glob("rate-*.json"))
     assert document["measured_at"]

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from luthier.cli import doctor_installation as checks
+from luthier.cli.doctor import _engine as doctor_engine
 from luthier.cli.doctor_finding import Finding
 from luthier.cli.i18n import language_set
+from luthier.devices import DEVICES
+from luthier.native import dtype_choice
 from luthier.settings import Settings
 from luthier.store import Store
 from store.test_store import JOB
@@ -119,6 +123,31 @@ def test_a_hub_that_cannot_be_reached(data: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("httpx.Client.head", head)
     finding = _finding(checks.hub, data, hub_endpoint=endpoint)
     assert (finding.status, "cannot be reached" in finding.text) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("bf16_speedup", "english", "chinese"),
+    [
+        (None, "dtype bfloat16 or float32: the first job measures", "由第一个任务实测"),
+        (
+            0.31,
+            "dtype float32: measured on this CPU, bfloat16 multiplies 0.31 times",
+            "数据类型 float32：在这个 CPU 上实测",
+        ),
+        (2.2, "dtype bfloat16: measured on this CPU", "数据类型 bfloat16：在这个 CPU 上实测"),
+    ],
+)
+def test_the_dtype_is_that_of_jobs(
+    monkeypatch: pytest.MonkeyPatch, bf16_speedup: float | None, english: str, chinese: str
+) -> None:
+    """On a CPU where it is measured, before the first job and after it."""
+    monkeypatch.setattr("luthier.cli.doctor.default_base", lambda: "absent")
+    monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: True)
+    monkeypatch.setattr(dtype_choice, "cpu_tiers", lambda: [SimpleNamespace(name="avx512")])
+    monkeypatch.setattr(dtype_choice, "read_measurement", lambda *_: bf16_speedup)
+    assert english in next(doctor_engine(Settings(device="cpu"))).text
+    with language_set("zh"):
+        assert chinese in next(doctor_engine(Settings(device="cpu"))).text
 
 
 def test_the_limit_on_open_files(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

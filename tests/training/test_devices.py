@@ -13,7 +13,9 @@ from luthier.arch.model_config import load_config
 from luthier.data.rendering.renderer import Rendered
 from luthier.devices import DEVICES, select_device
 from luthier.hardware import has_bfloat16
-from luthier.training import compute_device
+from luthier.inference.engines.model_loading import hardware_of
+from luthier.inference.options import EngineOptions
+from luthier.native import dtype_choice
 from luthier.training.compute_device import ComputeDevice
 from luthier.training.job_spec import JobSpec
 from luthier.training.kernels.attention import NAME
@@ -49,36 +51,46 @@ def test_auto_takes_a_gpu_and_the_fast_dtype(
 
 
 @pytest.mark.parametrize(
-    ("tier", "precision", "speedup", "base_bytes", "expected"),
+    ("tier", "precision", "speedup", "base_bytes", "expected", "reason"),
     [
-        ("avx512", "auto", 0.21, 0, torch.float32),
-        ("avx512-bf16", "auto", 0.6, 0, torch.float32),
-        ("avx512-bf16", "auto", 2.2, 0, torch.bfloat16),
-        ("avx512", "bfloat16", 0.21, 0, torch.bfloat16),
-        ("avx512", "auto", 0.21, 2**50, torch.bfloat16),
-        ("amx", "auto", 0.21, 0, torch.bfloat16),
+        ("avx512", "auto", 0.21, 0, torch.float32, "measured"),
+        ("avx512-bf16", "auto", 0.6, 0, torch.float32, "measured"),
+        ("avx512-bf16", "auto", 2.2, 0, torch.bfloat16, "measured"),
+        ("avx512", "bfloat16", 0.21, 0, torch.bfloat16, "setting"),
+        ("avx512", "auto", 0.21, 2**50, torch.bfloat16, "memory"),
+        ("amx", "auto", 0.21, 0, torch.bfloat16, "hardware"),
     ],
 )
-def test_a_job_trains_in_the_dtype_that_the_cpu_multiplies_faster_in(
+def test_training_and_serving_use_the_dtype_in_which_the_cpu_multiplies_faster(
     tier: str,
     precision: str,
     speedup: float,
     base_bytes: int,
     expected: torch.dtype,
+    reason: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """What is known before the first of them says how it was chosen, or that it will be measured."""
     monkeypatch.setattr(type(DEVICES["cpu"]), "has_fast_bfloat16", lambda _: True)
-    monkeypatch.setattr(compute_device, "cpu_tiers", lambda: [SimpleNamespace(name=tier)])
-    monkeypatch.setattr(compute_device, "count_parameters", lambda _: base_bytes)
-    monkeypatch.setattr(compute_device, "_bf16_speedup", lambda: speedup)
+    monkeypatch.setattr(dtype_choice, "cpu_tiers", lambda: [SimpleNamespace(name=tier)])
+    monkeypatch.setattr(dtype_choice, "count_parameters", lambda _: base_bytes)
+    monkeypatch.setattr(dtype_choice, "_bf16_speedup", lambda: speedup)
+    settings, base = ("cpu", precision, tmp_path), Path("base")
+    before = dtype_choice.known_dtype(base, *settings)
+    assert before.reason == ("unmeasured" if reason == "measured" else reason)
+    options = EngineOptions(device="cpu", precision=precision, cache=tmp_path)
+    assert hardware_of(options, base) == (torch.device("cpu"), expected)
+    monkeypatch.setattr(dtype_choice, "_bf16_speedup", lambda: 1 / speedup)  # nobody measures again
     spec = JobSpec("base", "base", seed=1, device="cpu", precision=precision, cache=str(tmp_path))
     assert ComputeDevice.of_job(spec).dtype == expected
+    known = dtype_choice.known_dtype(base, *settings)
+    assert (known.reason, getattr(torch, known.dtype)) == (reason, expected)
 
 
 def test_the_speed_of_products_is_measured_without_a_trace() -> None:
     threads = torch.get_num_threads()
-    assert compute_device._bf16_speedup() > 0
+    assert dtype_choice._bf16_speedup() > 0
     assert torch.get_num_threads() == threads
 
 

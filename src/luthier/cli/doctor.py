@@ -34,6 +34,7 @@ from luthier.language import say
 from luthier.types.errors import LuthierError
 
 if TYPE_CHECKING:
+    from luthier.native.dtype_choice import DtypeChoice
     from luthier.settings import Settings
 
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
@@ -174,24 +175,51 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     from luthier.hardware import compute_threads
     from luthier.inference.options import EngineOptions
     from luthier.inference.registry import select_engine
+    from luthier.native.dtype_choice import known_dtype
+    from luthier.worker.trainer_hardware import TrainerHardware
 
-    device, precision = settings.hardware()
-    threads = settings.threads or compute_threads()
-    en = f"device {device}, dtype {precision}, {threads} threads for training"
-    zh = f"设备 {device}，数据类型 {precision}，训练使用 {threads} 个线程"
-    yield Finding("hardware", "ok", say(en, zh))
     catalogue, base = local_catalogue(), default_base()
-    if base not in catalogue or not catalogue.ready(base):
+    folder = catalogue.folder(base) if base in catalogue and catalogue.ready(base) else None
+    trainer = TrainerHardware.of(settings)
+    choice = known_dtype(folder, trainer.device, trainer.dtype, catalogue.cache)
+    threads = trainer.threads or compute_threads()
+    en, zh = f"device {choice.device}, {threads} threads, ", f"设备 {choice.device}，{threads} 个线程，"
+    yield Finding("hardware", "ok", say(f"for training: {en}", f"训练：{zh}") + _dtype(choice))
+    if folder is None:
         return
-    options = EngineOptions(engine=settings.engine, device=device, precision=precision, cache=catalogue.cache)
+    options = EngineOptions(
+        engine=settings.engine, device=trainer.device, precision=trainer.dtype, cache=catalogue.cache
+    )
     try:
-        selection = select_engine(catalogue.folder(base), options)
+        selection = select_engine(folder, options)
     except LuthierError as error:
         yield Finding("engine", "error", str(error))
         return
     yield Finding(
         "engine", "ok", say(f"{selection.name}: {selection.reason}", f"{selection.name}（{selection.chinese}）")
     )
+
+
+def _dtype(choice: DtypeChoice) -> str:
+    """The dtype and the reason for it."""
+    dtype = choice.dtype
+    match choice.reason:
+        case "setting":
+            return say(f"dtype {dtype}, as the settings say", f"数据类型 {dtype}（由设置指定）")
+        case "hardware":
+            return say(f"dtype {dtype}", f"数据类型 {dtype}")
+        case "memory":
+            return say(f"dtype {dtype}: in float32 the base would take more than a quarter of the memory",
+                       f"数据类型 {dtype}：用 float32 时基座模型会占用四分之一以上的内存")  # fmt: skip
+        case "measured":
+            return say(
+                f"dtype {dtype}: measured on this CPU, bfloat16 multiplies {choice.bf16_speedup:.2g} times as fast as "
+                "float32",
+                f"数据类型 {dtype}：在这个 CPU 上实测，bfloat16 乘法的速度是 float32 的 {choice.bf16_speedup:.2g} 倍",
+            )
+        case "unmeasured":
+            return say("dtype bfloat16 or float32: the first job measures which of them is faster on this CPU",
+                       "数据类型 bfloat16 或 float32：由第一个任务实测哪种在这个 CPU 上更快")  # fmt: skip
 
 
 def _contents(settings: Settings) -> Iterator[Finding]:

@@ -24,15 +24,13 @@ def cached_measurement(cache: Path, name: str, measure: Callable[[], float]) -> 
 
     In `cache`/measured, as JSON with date and CPU; of several processes that measure at once, the first one's counts.
     """
-    description = cpu_description()
-    fingerprint = hashlib.sha256(repr((cpu_tier(), description)).encode()).hexdigest()[:12]
-    path = cache / _FOLDER / f"{name}-{fingerprint}.json"
+    path = _file(cache, name)
     cached = _read_value(path)
     if cached is not None:
         return cached
     is_damaged = path.exists()
     value, measured_at = measure(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    document = {"value": value, "measured_at": measured_at, "cpu": [cpu_tier(), *description]}
+    document = {"value": value, "measured_at": measured_at, "cpu": [cpu_tier(), *cpu_description()]}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_damaged:
@@ -47,6 +45,17 @@ def cached_measurement(cache: Path, name: str, measure: Callable[[], float]) -> 
         return value
     cached = _read_value(path)
     return value if cached is None else cached
+
+
+def read_measurement(cache: Path, name: str) -> float | None:
+    """As `cached_measurement`, but None where nothing has been measured yet."""
+    return _read_value(_file(cache, name))
+
+
+def _file(cache: Path, name: str) -> Path:
+    """Of a CPU like this one, held to the same tier."""
+    fingerprint = hashlib.sha256(repr((cpu_tier(), cpu_description())).encode()).hexdigest()[:12]
+    return cache / _FOLDER / f"{name}-{fingerprint}.json"
 
 
 def _read_value(path: Path) -> float | None:

@@ -33,7 +33,7 @@ class EmbeddingModel:
 
     def __init__(self, folder: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
-        self._device, dtype = hardware_of(options)
+        self._device, dtype = hardware_of(options, folder)
         try:
             self._pooling = _pooling(folder)
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -14,9 +14,9 @@ from transformers.utils import logging as transformers_logging
 from luthier.arch import Backend, DecoderSpec
 from luthier.arch.model_config import load_config
 from luthier.arch.text_model import load_causal_lm
-from luthier.devices import select_device
 from luthier.inference.engines.fused_model import FusedModel, decoder_spec
 from luthier.inference.options import EngineOptions
+from luthier.native.dtype_choice import choose_dtype
 from luthier.types.errors import BaseModelError, without_path
 
 transformers_logging.disable_progress_bar()  # engines load inside commands, which show their own progress
@@ -55,7 +55,7 @@ def load_decoder(base: Path, dtype: torch.dtype, backend: Backend) -> tuple[Deco
     return decoder_spec(base, backend), load_base(base, dtype).requires_grad_(False)
 
 
-def hardware_of(options: EngineOptions) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype to compute with."""
-    device, precision = select_device(options.device, options.precision)
-    return torch.device(device), getattr(torch, precision)
+def hardware_of(options: EngineOptions, folder: Path) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype to compute with, for the model in a folder. Raises BaseModelError."""
+    choice = choose_dtype(folder, options.device, options.precision, options.cache)
+    return torch.device(choice.device), getattr(torch, choice.dtype)

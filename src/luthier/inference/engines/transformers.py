@@ -110,7 +110,7 @@ class TransformersRunner(ModelRunner):
 
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
-        self._device, dtype = hardware_of(options)
+        self._device, dtype = hardware_of(options, base)
         model = load_base(base, dtype).to(self._device)
         try:
             cache = _probe_cache(model)

@@ -10,13 +10,13 @@ from luthier.devices import Precision
 from luthier.hardware import CpuTier, cpu_tiers
 from luthier.inference.engines.native.panels import WeightFormat
 from luthier.native.cached_measurement import cached_measurement
+from luthier.native.dtype_choice import WORTHWHILE_SPEEDUP
 from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = (
     *("forward.cpp", "tasks.h", "formats.h", "pass.h"),
     *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h", "product_speed.h"),
 )
-_WORTHWHILE_SPEEDUP = 0.8  # from which bfloat16 is taken: float32 needs twice the memory for KV blocks
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 
 _FIELDS = (
@@ -79,4 +79,4 @@ def _computes_bf16(cache: Path, tier: CpuTier, functions: Any) -> bool:
     if not functions.luthier_computes_bf16():
         return False
     functions.luthier_bf16_speedup.restype = ctypes.c_double
-    return cached_measurement(cache, "bf16-speedup", functions.luthier_bf16_speedup) >= _WORTHWHILE_SPEEDUP
+    return cached_measurement(cache, "bf16-speedup", functions.luthier_bf16_speedup) >= WORTHWHILE_SPEEDUP

@@ -27,7 +27,7 @@ class TorchRunner(ModelRunner):
 
     def __init__(self, base: Path, options: EngineOptions) -> None:
         """Raises BaseModelError."""
-        device, dtype = hardware_of(options)
+        device, dtype = hardware_of(options, base)
         self._model = Decoder(base, device, dtype)
         spec = self._model.spec
         self.context_tokens = spec.context_tokens
