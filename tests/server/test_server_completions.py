@@ -211,7 +211,7 @@ def test_echo_and_what_follows_have_one_count(client: OpenAI) -> None:
     [
         ({"suffix": "the end"}, "suffix", "not available"),
         ({"n": 3, "best_of": 2}, "best_of", "you must set 'n' (currently 3)"),
-        ({"best_of": 2, "stream": True}, "best_of", "cannot be streamed"),
+        ({"best_of": 2, "stream": True}, "best_of", "cannot be greater than 'n'"),
         ({"best_of": 21}, "best_of", "<= 20"),
         ({"n": 65}, "n", "<= 64"),
         ({"n": 0}, "n", ">= 1"),

@@ -53,7 +53,7 @@ def test_a_model_trained_whole_is_served_and_trained_on(client: OpenAI) -> None:
     on_it = finished(client, create(client, file_id, **once).id)
     assert losses(client, on_it.id)[0][1] < 1.5 * learnt
     assert _answer(client, on_it.fine_tuned_model)
-    with pytest.raises(BadRequestError, match="is what other models or jobs start from"):
+    with pytest.raises(BadRequestError, match="Other models or jobs start from the model"):
         client.models.delete(first.fine_tuned_model)
     client.models.delete(on_it.fine_tuned_model)
     client.models.delete(first.fine_tuned_model)
