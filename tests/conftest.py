@@ -38,6 +38,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     derandomize="CI" in os.environ,
 )
+settings.register_profile("fast", parent=settings.get_profile("here"), max_examples=20)  # of 100
 settings.load_profile("here")
 
 # A shell that starts a command in the background has it ignore Ctrl-C, which some tests press.
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Rings(config), "rings")
+    if config.getoption("--ring") == ["fast"]:
+        settings.load_profile("fast")
     if config.getoption("--postgres"):
         config.pluginmanager.register(OnPostgres(), "on-postgres")
     gc.disable()  # while modules are imported and tests collected, next to nothing becomes garbage

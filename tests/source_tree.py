@@ -19,6 +19,7 @@ def _module(path: Path) -> str:
 MODULES = {_module(path): path for path in FILES}
 
 
+@cache
 def relative(path: Path) -> str:
     """The path inside the package, as failures show it."""
     return path.relative_to(PACKAGE).as_posix()

@@ -9,6 +9,8 @@ from command_line import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from property_examples import example_count
+
 GOOD = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
@@ -259,7 +261,7 @@ lines = objects | st.binary(max_size=20)
 
 
 @given(content=st.lists(lines, max_size=4).map(b"\n".join))
-@settings(max_examples=40)
+@settings(max_examples=example_count(40))
 def test_no_input_ends_in_a_traceback(content: bytes, path: Path, tiny_base: Path) -> None:
     path.write_bytes(content)
     (path.parent / "out").mkdir(exist_ok=True)

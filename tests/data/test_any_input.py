@@ -19,6 +19,7 @@ from luthier.data.convert import prepared
 from luthier.data.examples.foreign_forms import foreign_form
 from luthier.data.findings import FindingError
 from luthier.data.repair import repair_file
+from property_examples import example_count
 
 KEYS = [
     "messages", "prompt", "completion", "input", "output", "preferred_output", "non_preferred_output", "chosen",
@@ -56,7 +57,7 @@ def test_values_of_any_shape(tmp_path: Path, lines: list[Any], method: str) -> N
 
 
 @given(text=st.text(max_size=60) | st.text(alphabet="ab ?\n浣犲ソ", max_size=12).map(lambda text: text * 60))
-@settings(max_examples=100)
+@settings(max_examples=example_count(100))
 def test_texts_of_any_shape(text: str) -> None:
     form_of(text)
     misread_text(text)

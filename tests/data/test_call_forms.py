@@ -182,9 +182,14 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return Tokenizer.from_file(str(base / "tokenizer.json"))
 
 
+@cache
+def grammar_tokenizer(tokenizer_json: str, eos_id: int) -> LLTokenizer:
+    return LLTokenizer(tokenizer_json, eos_token=[eos_id])
+
+
 def accepts(tokenizer: Tokenizer, rules: list[str], start: str, text: str) -> bool:
     grammar = "%llguidance {}\n" + "\n".join([f"start: {start}", *rules]) + "\n"
-    matcher = LLMatcher(LLTokenizer(tokenizer.to_str(), eos_token=[tokenizer.token_to_id("<eos>")]), grammar)
+    matcher = LLMatcher(grammar_tokenizer(tokenizer.to_str(), tokenizer.token_to_id("<eos>")), grammar)
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     return not matcher.is_error() and matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
 

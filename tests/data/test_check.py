@@ -24,6 +24,7 @@ from luthier.data.findings import (
 from luthier.data.findings.structure import STRUCTURE
 from luthier.data.jsonl.columnar_parser import ChatColumns
 from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
+from property_examples import example_count
 
 USER = {"role": "user", "content": "What is a bond?"}
 ANSWER = {"role": "assistant", "content": "A loan."}
@@ -532,7 +533,7 @@ examples = st.fixed_dictionaries(
 
 
 @given(example=examples)
-@settings(max_examples=150)
+@settings(max_examples=example_count(150))
 def test_any_json_under_our_keys_gives_findings_not_a_traceback(example: Any) -> None:
     for finding in check_example(example):
         assert finding.at(1).text("en")
@@ -541,7 +542,7 @@ def test_any_json_under_our_keys_gives_findings_not_a_traceback(example: Any) ->
 
 
 @given(content=st.binary(max_size=200) | st.text(alphabet='{}[]":,\\u d8\n\ufeff1eN', max_size=80).map(str.encode))
-@settings(max_examples=150)
+@settings(max_examples=example_count(150))
 def test_any_bytes_give_a_report_not_a_traceback(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(content)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
 from luthier.data.findings import FindingError
+from property_examples import example_count
 
 PAIRS = [
     (f"第{n}个问题：什么是债券？请说明。", f"债券是借给政府或企业的钱，到期还本付息，第{n}种。") for n in range(12)
@@ -232,7 +233,7 @@ def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:
     | st.text(alphabet='{}[]":,;\t\r\n中é0aq\ufeff', max_size=60).map(str.encode)
     | st.text(alphabet='{}[]":,中é\r\n', max_size=40).map(lambda text: text.encode("utf-16"))
 )
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 def test_any_bytes_are_prepared_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)

@@ -13,6 +13,7 @@ from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
 from luthier.data.findings import Finding, FindingError, Report
 from luthier.data.repair import repair_file
+from property_examples import example_count
 
 CALL = {"name": "lookup", "arguments": {"isbn": "978"}}
 DEFINITION = {"name": "lookup", "parameters": {"type": "object", "properties": {"isbn": {"type": "string"}}}}
@@ -120,7 +121,7 @@ def test_a_key_that_decides_the_meaning_is_an_error(tmp_path: Path, record: Any,
         ]
     ),
 )
-@settings(max_examples=150)
+@settings(max_examples=example_count(150))
 def test_no_key_is_unaccounted_for(tmp_path: Path, extra: dict[str, Any], record: dict[str, Any]) -> None:
     (example,), findings = checked(
         tmp_path / "f", record | extra, method="dpo" if "rejected" in record else "supervised"
@@ -369,7 +370,7 @@ def test_a_system_prompt_beside_the_messages_becomes_one(tmp_path: Path) -> None
 
 
 @given(text=st.text(alphabet='ab\\"nftusx0 {}:,', max_size=30))
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 def test_no_repair_and_no_guess_loses_a_letter(tmp_path: Path, text: str) -> None:
     path = tmp_path / "f"
     line = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "' + text + '"}]}'

@@ -15,6 +15,7 @@ from luthier.data.check.file_check import check_file
 from luthier.data.convert import Hints, prepared
 from luthier.data.findings import Finding, FindingError, Report
 from luthier.data.repair import repair_file
+from property_examples import example_count
 
 ROWS = [(f"Capital of land {n}?", f"City, {n}") for n in range(6)]
 
@@ -81,7 +82,7 @@ def test_a_row_that_does_not_fit_is_named_alone(tmp_path: Path, row: str, code: 
     ),
     quoted=st.booleans(),
 )
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 def test_no_letter_of_a_table_is_lost(tmp_path: Path, cells: list[list[str]], quoted: bool) -> None:
     rows = "".join(",".join(row) + "\n" for row in cells)
     content = "question,answer\n" + (table(*map(tuple, cells)) if quoted else rows)

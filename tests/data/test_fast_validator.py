@@ -12,6 +12,7 @@ from luthier.data.check import file_check as checking
 from luthier.data.check.file_check import check_file
 from luthier.data.findings import Report
 from luthier.data.jsonl.fast_validator import Run, find_runs
+from property_examples import example_count
 
 texts = st.text(
     st.sampled_from('ab "\\/\n\r\t{}[],:中é😀\u2028\x00\x7f\ufeffu0') | st.characters(codec="utf-8"), max_size=8
@@ -56,7 +57,7 @@ def report_of(path: Path) -> dict[str, Any]:
 
 
 @given(content=files())
-@settings(max_examples=250)
+@settings(max_examples=example_count(250))
 def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.jsonl"
     path.write_bytes(content)
@@ -68,7 +69,7 @@ def test_fast_and_careful_agree(content: bytes, tmp_path: Path, monkeypatch: pyt
 
 
 @given(content=files())
-@settings(max_examples=100)
+@settings(max_examples=example_count(100))
 def test_runs_are_the_block_and_leave_it_as_it_was(content: bytes) -> None:
     lines = bytearray(content + b"\n")
     runs = find_runs(memoryview(lines))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import MAX_DEPTH, Line, fingerprint, parse_json, parse_line, read_lines
+from property_examples import example_count
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -105,7 +106,7 @@ json_values = st.recursive(
 
 
 @given(value=json_values)
-@settings(max_examples=50)
+@settings(max_examples=example_count(50))
 def test_every_json_value_is_read_and_has_one_fingerprint(value: object) -> None:
     read = parse_json(json.dumps(value))
     assert read == value
@@ -122,7 +123,7 @@ def test_fingerprints_ignore_the_order_of_keys_and_of_nothing_else() -> None:
     style=st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}]),
     noise=st.text('"\\:{}[], 01e', max_size=3),
 )
-@settings(max_examples=150)
+@settings(max_examples=example_count(150))
 def test_the_faster_way_reads_the_same(value: object, style: dict[str, Any], noise: str) -> None:
     text = json.dumps({"a": value, "b": noise}, **style).replace("\n", " ")
     for line in (text, text.replace('"b"', '"a"'), text + noise, text.replace(": ", " :")):

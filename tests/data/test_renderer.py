@@ -18,6 +18,7 @@ from luthier.data.rendering.hermes_form import HERMES
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.chat import FunctionDefinition, Tool
 from luthier.types.errors import BaseModelError, RenderError
+from property_examples import example_count
 from tiny import TEMPLATE, make_tiny_base
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -69,7 +70,7 @@ def test_answers_with_their_end_are_learnt_and_nothing_else(renderer: Renderer) 
     assert trained(renderer, example(messages)) == "one<|im_end|>three<|im_end|>"
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), min_size=1, max_size=3))
 def test_a_prompt_is_what_was_learnt_up_to_the_answer(renderer: Renderer, turns: list[tuple[str, str]]) -> None:
     """The tokens before each trained answer are the very tokens that serving would send, in every turn."""
@@ -134,7 +135,7 @@ def _clean(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore"))
 
 
-@settings(max_examples=80)
+@settings(max_examples=example_count(80))
 @given(st.lists(st.dictionaries(st.text(max_size=6), json_values, max_size=3), min_size=1, max_size=3))
 def test_calls_come_back_as_they_went_in(renderer: Renderer, several: list[dict[str, Any]]) -> None:
     """render, tokens, text, parse: the same JSON, whatever the arguments hold."""

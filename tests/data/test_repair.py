@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from luthier.data.check.file_check import check_file
 from luthier.data.findings import FindingError
 from luthier.data.repair import Repairs, repair_file
+from property_examples import example_count
 
 USER = {"role": "user", "content": "What is a bond?"}
 ANSWER = {"role": "assistant", "content": "A loan."}
@@ -245,7 +246,7 @@ def damaged(draw: Any) -> bytes:
 
 
 @given(content=damaged() | st.binary(max_size=60), guess=st.booleans())
-@settings(max_examples=250)
+@settings(max_examples=example_count(250))
 def test_a_mended_file_has_no_errors_and_mending_it_changes_nothing(
     tmp_path: Path, content: bytes, guess: bool
 ) -> None:

@@ -13,6 +13,7 @@ from data.remarks import REMARKS
 from luthier.data.split.splitter import Output, Split, split_file
 from luthier.data.split.stratified_groups import assign, connected_components
 from luthier.types.errors import LuthierError
+from property_examples import example_count
 
 
 def line(number: int, answer: str = "x", **keys: object) -> bytes:
@@ -35,7 +36,7 @@ def split(folder: Path, content: bytes, *shares: float, **options: Any) -> tuple
     shares=st.lists(st.floats(0.01, 0.45), min_size=1, max_size=2),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 def test_a_split_is_a_partition(numbers: list[int], shares: list[float], seed: int) -> None:
     # Copies of a conversation are told apart by their ids, so that order and completeness can be seen.
     lines = [line(number, id=index) + b"\n" for index, number in enumerate(numbers)]
@@ -170,7 +171,7 @@ def test_what_all_examples_share_does_not_bind_them(tmp_path: Path, instruction:
 
 
 @given(sizes=st.lists(st.integers(2, 30), min_size=2, max_size=12), share=st.sampled_from([0.05, 0.1, 0.2, 0.3]))
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 def test_every_stratum_of_two_groups_is_on_both_sides(sizes: list[int], share: float) -> None:
     strata = [str(stratum) for stratum, size in enumerate(sizes) for _ in range(size)]
     sides = assign(range(len(strata)), strata, [1 - share, share], seed=1)

@@ -13,6 +13,7 @@ from luthier.store.rate_allowances import Exchange, RateAllowances
 from luthier.types.clock import Clock
 from luthier.types.shared_buckets import ALLOWANCE_S, SharedBuckets
 from luthier.types.token_bucket import TokenBucket
+from property_examples import example_count
 
 KEY = "the digest of a key"
 PLENTY = 10**6
@@ -80,7 +81,7 @@ REQUEST = st.tuples(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(
     requests=st.lists(REQUEST, min_size=5, max_size=40),
     per_minute=st.sampled_from([{"requests": 4}, {"requests": 60, "tokens": 700}, {"tokens": 5000}, {"requests": 900}]),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from luthier.evaluation.graders.expression import compute
 from luthier.evaluation.graders.failures import GraderFailure
+from property_examples import example_count
 
 VALUES = {"a": 2.0, "b": 3.0, "style_score": 0.5, "名": 7.0}
 
@@ -77,7 +78,7 @@ def test_what_has_no_result(formula: str, flag: str) -> None:
     assert caught.value.flags == {flag: True}
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.text("ab12.+-*/^(),emin ", max_size=30))
 def test_any_text_has_a_result_or_a_flag(formula: str) -> None:
     """Where Python reads the same text, it gets the same number."""
