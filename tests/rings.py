@@ -49,6 +49,7 @@ _LIGHT_PATHS = (
     # They fork, which a process with the threads of a server and of torch must not.
     "worker/test_eval_runs",
     "worker/test_exactly_once",
+    "worker/test_lane",
 )
 # The same, with torch: neither servers nor workers, and no time is measured.
 _MODEL_PATHS = ("arch/", "export/", "inference/", "training/")

@@ -67,6 +67,8 @@ def test_a_client_does_all_that_it_offers(client: Client, url: str, tmp_path: Pa
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr
     heard = json.loads(ran.stdout.splitlines()[-1])
+    if "both" in heard:  # some clients run the two calls at once, and note them as they run
+        heard["both"].sort(key=BOTH.index)
     expected = HEARD | (OBJECTS_ONLY if client.script == "use_instructor" else {})
     assert heard == {key: value for skill in client.skills for key, value in expected[skill].items()}
 

@@ -58,7 +58,8 @@ class LuthierCollector(Collector):
             totals.add_metric([job_id], progress.total_steps)
         yield from (steps, totals)
         stale = CounterMetricFamily("luthier_stale_writes", "Refused writes of workers that another one had succeeded.")
-        stale.add_metric([], self._state.store.count_stale_writes())
+        store = self._state.store
+        stale.add_metric([], store.jobs.queue.count_stale_writes() + store.batches.queue.count_stale_writes())
         yield stale
 
     def _trainers(self) -> Iterable[Metric]:

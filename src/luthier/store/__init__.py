@@ -164,9 +164,9 @@ class Store(CommonParts):
         """Free bytes on the disk of the data folder."""
         return shutil.disk_usage(self._folder).free
 
-    def count_stale_writes(self) -> int:
-        """The number of refused writes by workers whose row another worker had claimed since."""
-        return self.jobs.queue.count_stale_writes() + self.batches.queue.count_stale_writes()
+    def count_writes(self) -> int:
+        """A number that changes whenever this process has written to the database."""
+        return self._database.write_count
 
     def delete_expired(self) -> None:
         """Delete expired objects and leftovers of crashes, and fold the log into the database file."""

@@ -199,6 +199,7 @@ class Database:
         """
         self._backend, self._engine = backend, backend.create_engine()
         self._writes = threading.BoundedSemaphore(_MAX_WAITING_WRITES)
+        self.write_count = 0  # transactions that this process has committed; two that end together may count as one
         try:
             self._create_tables(on_new)
         except DatabaseError as error:
@@ -244,6 +245,7 @@ class Database:
         try:
             with self._connect(options) as connection, connection.begin():
                 yield connection
+            self.write_count += 1
         finally:
             self._writes.release()
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ from luthier.worker.failure_log import log_failure
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3
+_UNCHANGED_S = 1.5  # between claims while this process writes nothing: others add rows too, and leases expire
 _AFTER_ERROR_S, _MAX_AFTER_ERROR_S = 1.0, 30.0  # between attempts, doubled while claims fail
 
 
@@ -37,10 +39,13 @@ class Handler(Protocol):
 
 
 class Lane:
-    """Runs the rows of one handler until `stop` is set; `join` returns once none is running."""
+    """Runs the rows of one handler until `stop` is set; `join` returns once none is running.
 
-    def __init__(self, handler: Handler, owner: str, stop: threading.Event) -> None:
-        self._handler, self._owner, self._stop = handler, owner, stop
+    `count_writes`: of this process to the database, so that an idle lane rarely asks it for rows.
+    """
+
+    def __init__(self, handler: Handler, owner: str, stop: threading.Event, count_writes: Callable[[], int]) -> None:
+        self._handler, self._owner, self._stop, self._count_writes = handler, owner, stop, count_writes
         self._slots = threading.Semaphore(handler.concurrency)
         self._running: dict[str, threading.Thread] = {}
         self._thread = threading.Thread(target=self._loop, name=f"luthier-{handler.name}")
@@ -60,6 +65,7 @@ class Lane:
                 continue
             if self._stop.is_set():  # a row that this lane has just requeued is for another worker
                 return
+            writes = self._count_writes()
             try:
                 claim = self._handler.claim(self._owner, list(self._running))
                 after_error_s = _AFTER_ERROR_S
@@ -70,9 +76,16 @@ class Lane:
                 after_error_s = min(2 * after_error_s, _MAX_AFTER_ERROR_S)
             if claim is None:
                 self._slots.release()
-                self._stop.wait(_POLL_S)
+                self._wait(writes)
             else:
                 self._start(claim)
+
+    def _wait(self, writes: int) -> None:
+        """Until a claim may find a row; `writes` counts those before the last claim."""
+        latest_s = time.monotonic() + _UNCHANGED_S
+        while not self._stop.wait(_POLL_S):
+            if self._count_writes() != writes or time.monotonic() >= latest_s:
+                return
 
     def _start(self, claim: Claim) -> None:
         thread = threading.Thread(target=self._run, args=(claim,), name=f"luthier-{self._handler.name}-{claim.row_id}")

@@ -50,7 +50,8 @@ class Worker:
         self._id = self._store.workers.register()
         # One owner per lane, since a lane must not release a row that another has just claimed.
         self._lanes = [
-            Lane(handler, f"{self._id}{OWNER_SEPARATOR}{handler.name}", self._stop) for handler in self._handlers
+            Lane(handler, f"{self._id}{OWNER_SEPARATOR}{handler.name}", self._stop, self._store.count_writes)
+            for handler in self._handlers
         ]
         for lane in self._lanes:
             lane.start()
