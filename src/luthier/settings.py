@@ -128,7 +128,7 @@ class Settings(SourcedSettings):
         "auto", description="Device of training and serving; auto takes an NVIDIA GPU. Apple's, mps, is untested."
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
-        "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU supports it."
+        "auto", description="Dtype of the base weights; auto takes bfloat16 where the CPU or GPU is fast in it."
     )
     threads: int = Field(0, ge=0, description="CPU threads for training; 0 leaves the choice to PyTorch.")
     concurrent_jobs: int = Field(1, ge=1, le=64, description="Jobs that train side by side, where memory allows.")
@@ -219,7 +219,7 @@ class Settings(SourcedSettings):
         "auto",
         description=(
             "Base weights of the engine native. full: as they are; int8: in 8 bits, half the memory to read; auto: in "
-            "8 bits where the precision is bfloat16 and they change the log-probabilities of a text by at most 0.05."
+            "8 bits where they change the log-probabilities of a text by at most 0.05, unless precision is float32."
         ),
     )
     vllm_url: str | None = Field(

@@ -173,6 +173,9 @@ def test_8_bits_are_chosen_where_they_change_little(
     ):
         assert build(base, replace(options, serving_weights=weights, precision=precision)).eight_bits is expected
     assert len(measured) == 2
+    monkeypatch.setattr(EngineOptions, "cpu_precision", lambda *_: "float32")  # as on AVX2
+    assert build(base, replace(options, precision="auto")).eight_bits is chosen
+    assert len(measured) == 3
 
 
 @pytest.mark.parametrize(

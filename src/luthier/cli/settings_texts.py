@@ -54,7 +54,7 @@ CHINESE = {
     "不设置则不保存。",
     "organization": "微调模型名称的第三部分。",
     "device": "训练和推理所用的设备；auto 使用 NVIDIA GPU。Apple 的 GPU（mps）未经测试。",
-    "precision": "基座权重的数据类型；auto 在 CPU 或 GPU 支持时使用 bfloat16。",
+    "precision": "基座权重的数据类型；auto 在 CPU 或 GPU 计算 bfloat16 快时使用它。",
     "threads": "训练所用的 CPU 线程数；0 由 PyTorch 决定。",
     "concurrent_jobs": "内存允许时同时训练的任务数；每个任务使用 CPU 的一份线程。",
     "training_processes": "在本机共同训练一个任务的进程数（数据并行）：每个 GPU 或每个 CPU 插槽一个。",
@@ -80,8 +80,8 @@ CHINESE = {
     "engine": "推理引擎。auto 对 Llama 系列模型：在带有其内核或编译器的 x86-64 CPU 上取 native，"
     "其余取 batched（PyTorch）；其他纯注意力模型大多取 batched，其余架构取 transformers。"
     "`vllm` 使用 vLLM 服务器，见 docs/models.md；`echo` 原样返回提示，用于测试客户端。插件可以增加其他引擎。",
-    "serving_weights": "引擎 native 的基座权重。full：保持原样；int8：8 位，读取的内存减半；auto：精度为 bfloat16、"
-    "且一段文本的对数概率平均变化不超过 0.05 时用 8 位。",
+    "serving_weights": "引擎 native 的基座权重。full：保持原样；int8：8 位，读取的内存减半；auto：一段文本的对数概率"
+    "平均变化不超过 0.05 时用 8 位，除非精度设为 float32。",
     "vllm_url": "引擎 `vllm` 使用的 vLLM 服务器的地址；多个副本用逗号分隔。不设置则由引擎自己启动一个。",
     "vllm_api_key": "vLLM 服务器的 API 密钥（如果需要）。",
     "vllm_command": "启动 vLLM 的命令，vLLM 可以安装在另一个环境中。",

@@ -38,8 +38,8 @@ _BLOCK_SIZE = 64  # tokens
 
 
 def build(base: Path, options: EngineOptions) -> "NativeRunner":
-    """Build a runner, with weights in 8 bits if the options say so, or if they leave it open and the measured change is
-    small.
+    """Build a runner, with weights in 8 bits if the options say so, or if they leave weights and precision open and the
+    measured change is small.
 
     Raises BaseModelError.
     """
@@ -49,7 +49,7 @@ def build(base: Path, options: EngineOptions) -> "NativeRunner":
         return NativeRunner(base, precision, options.max_loras, options.cache, eight_bits=in_eight_bits)
 
     library = fastest_library(options.cache)
-    if options.serving_weights != "auto" or precision != "bfloat16" or library is None:
+    if options.serving_weights != "auto" or options.precision == "float32" or library is None:
         return runner(options.serving_weights == "int8")
     kernels = f"{library.tier.name}, {library.activations(precision)}"
     return runner(eight_bits.passes(base, options.cache, kernels, runner))
