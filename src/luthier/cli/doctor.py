@@ -43,6 +43,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "
 
 _CHINESE_NAMES = {
     "version": "版本",
+    "cpu": "CPU",
     "config": "配置",
     "environment": "环境变量",
     "memory": "内存",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from luthier.data.split.splitter import Output, Split
 
 _SHOWN_STRATA = 20
+_STRATA = {"label": ("label", "标签"), "function": ("function", "函数"), "system": ("system", "系统提示")}
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
@@ -101,7 +102,7 @@ def split(
     except FindingError as error:
         raise _no_split(file, error.finding.sentence()) from error
     except LuthierError as error:
-        raise CliError(f"{file}: {error}") from error
+        raise CliError(say(f"{file}: {error}", f"{file}：{error}")) from error
     except OSError as error:
         raise CliError(say(f"The files cannot be written: {error}", f"无法写入文件：{error}")) from error
     outputs.insert(0, Output("train", paths["train"], 1 - sum(output.share for output in outputs)))
@@ -134,7 +135,8 @@ def _print_split(outputs: list[Output], result: Split) -> None:
     if len(result.strata) > 1:
         by_size = sorted(result.strata.items(), key=lambda stratum: -sum(stratum[1]))
         rows = [(name, *counts) for name, counts in by_size]
-        print_table([result.by, *(names[output.name] for output in outputs)], rows[:_SHOWN_STRATA])
+        title = say(*_STRATA.get(result.by, (result.by, result.by)))
+        print_table([title, *(names[output.name] for output in outputs)], rows[:_SHOWN_STRATA])
         if len(rows) > _SHOWN_STRATA:
             more = len(rows) - _SHOWN_STRATA
             console.print(say(f"… and {more} more", f"……还有 {more} 类"))
