@@ -174,7 +174,7 @@ def test_estimates_are_made_of_other_formats_too(path: Path, tiny_base: Path) ->
     table.write_text("one,two\n1,2\n")
     failed = run("estimate", table, "--base", tiny_base, "--measure", "never")
     assert failed.exit_code == 2
-    assert "columns of the question" in failed.stderr
+    assert "which columns hold the question" in failed.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--method", "reinforcement")])

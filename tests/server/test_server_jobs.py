@@ -114,7 +114,7 @@ _REFUSED: list[tuple[dict[str, object], str | None, str | None, str]] = [
     (_reinforcement(compute_multiplier=11), f"{_RFT}.compute_multiplier", "decimal_above_max_value", "<= 10"),
     (_reinforcement(eval_samples=0), f"{_RFT}.eval_samples", "integer_below_min_value", ">= 1"),
     (_reinforcement(reasoning_effort="max"), f"{_RFT}.reasoning_effort", "invalid_value", "'max'"),
-    ({"hyperparameters": {"n_epochs": 1}, **_supervised(n_epochs=2)}, "hyperparameters", None, "different things"),
+    ({"hyperparameters": {"n_epochs": 1}, **_supervised(n_epochs=2)}, "hyperparameters", None, "contradict each other"),
     ({"metadata": {"luthier:rank": "many"}}, "metadata", "invalid_value", "a number from 1 to 512, but it is 'many'"),
     ({"metadata": {"luthier:alpha": "0"}}, "metadata", "invalid_value", "a number from 1 to 4096"),
     ({"metadata": {"luthier:targets": "q_proj,"}}, "metadata", "invalid_value", "but it is 'q_proj,'"),
