@@ -47,7 +47,7 @@ def test_only_what_is_always_copied() -> None:
 
 
 def test_functions_without_definitions_are_those_of_their_calls() -> None:
-    conversations = [chat("?", city="Oslo", people=2, **({"vip": True} if number else {})) for number in range(10)]
+    conversations = [chat("Oslo?", city="Oslo", people=2, **({"vip": True} if number else {})) for number in range(10)]
     rare = {"role": "assistant", "function_call": {"name": "rare", "arguments": '{"x": 1}'}}
     survey = CallSurvey()
     for messages in [*conversations, [rare]]:
@@ -66,6 +66,36 @@ def test_functions_without_definitions_are_those_of_their_calls() -> None:
         "additionalProperties": True,
     }
     assert survey.definitions({"book", "rare"}) == []
+
+
+def span_schema(spans: Sequence[str], question: str = "How is it doing?") -> dict[str, Any]:
+    """What is inferred for an argument that has these values, one in each call."""
+    survey = CallSurvey()
+    for span in spans:
+        survey.add(chat(question, span=span))
+    (definition,) = survey.definitions(())
+    schema: dict[str, Any] = definition["function"]["parameters"]["properties"]["span"]
+    return schema
+
+
+def test_repeated_values_that_stand_in_no_question_are_a_choice() -> None:
+    spans = ["3m", "1y", "近3年"] * 4
+    choice = {"type": "string", "enum": ["1y", "3m", "近3年"]}
+    assert span_schema(spans) == choice
+    assert span_schema([*spans, "1w"]) == {**choice, "enum": ["1w", "1y", "3m", "近3年"]}  # 1 of 13 is new
+
+
+@pytest.mark.parametrize(
+    ("spans", "question"),
+    [
+        (["3m", "1y"] * 6, "How was it in 3m or 1y?"),
+        (["3m", "1y"] * 6 + ["1w", "5y"], "?"),
+        ([f"{number}d" for number in range(65)] * 2, "?"),
+    ],
+    ids=["copied", "new values still come", "too many"],
+)
+def test_other_texts_are_no_choice(spans: list[str], question: str) -> None:
+    assert span_schema(spans, question) == {"type": "string"}
 
 
 @pytest.mark.parametrize("number_of_copies", [99, 100])

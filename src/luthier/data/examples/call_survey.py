@@ -1,8 +1,11 @@
-"""Statistics of the calls in a training file: the functions with their arguments, and which arguments are copied.
+"""Statistics of the calls in a training file: functions, their arguments, and which of these are copied or chosen.
 
 An argument is copied if its values occur verbatim in the conversation before the call. A small model that has learnt
 which argument comes next may still misspell its value, truncate it, or write one that it has seen more often. If the
 file always copies an argument, such errors can be prevented: the value is constrained to spans of the conversation.
+
+An argument is a choice if most of its values do not occur there ("last quarter" becomes "3m") and the file repeats
+nearly all of them: then its values are those of the file.
 """
 
 import re
@@ -20,6 +23,8 @@ from luthier.data.jsonl import lossless_json
 MIN_VALUES = 10  # values of an argument, or calls of a function; fewer say little about the next one
 MAX_CHARACTERS = 4000  # of a conversation from which values are copied; the grammar of a longer one compiles slowly
 _MAX_EXCEPTIONS = 0.01  # of the values of an argument, which are taken for mistakes in the file
+_MAX_UNSEEN = 0.1  # of the values of a choice: the estimated share that the file does not have
+_MAX_CHOICES = 64
 _PIECE = re.compile(r"\d+(?:[.,]\d+)+|[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+|\s+|.", re.DOTALL)
 
 _TYPES = {str: "string", bool: "boolean", int: "number"}  # integers alone do not rule out fractions
@@ -68,7 +73,8 @@ class CopySource:
 class _Argument:
     """Counts of the values of one argument: all of them, those compared with a usable source, those copied from it.
 
-    `ends` counts, for the copied strings, the sets of what follows them in their sources.
+    `ends` counts, for the copied strings, the sets of what follows them in their sources. `strings` counts values until
+    there are too many for a choice.
     """
 
     values: int = 0
@@ -76,10 +82,13 @@ class _Argument:
     copied: int = 0
     types: set[str] = field(default_factory=set)
     ends: Counter[frozenset[str]] = field(default_factory=Counter)
+    strings: Counter[str] = field(default_factory=Counter)
 
     def add(self, value: Any, source: CopySource) -> None:
         self.values += 1
         self.types.add(_TYPES.get(type(value), "number" if isinstance(value, float) else ""))
+        if isinstance(value, str) and len(self.strings) <= _MAX_CHOICES:
+            self.strings[value] += 1
         if not source.is_usable:
             return
         self.compared += 1
@@ -108,7 +117,20 @@ class _Argument:
         return exceptions <= _MAX_EXCEPTIONS * self.compared
 
     @property
+    def is_choice(self) -> bool:
+        """Whether nearly all values of new calls will be among `strings`.
+
+        The share of values that occur once estimates how often a new value will be none of them (Good and Turing).
+        """
+        if self.types != {"string"} or len(self.strings) > _MAX_CHOICES or 2 * self.copied > self.compared:
+            return False
+        unrepeated = sum(count == 1 for count in self.strings.values())
+        return self.compared >= MIN_VALUES and unrepeated <= _MAX_UNSEEN * self.values
+
+    @property
     def schema(self) -> dict[str, Any]:
+        if self.is_choice:
+            return {"type": "string", "enum": sorted(self.strings)}
         return {"type": next(iter(self.types))} if len(self.types) == 1 and "" not in self.types else {}
 
 
