@@ -276,7 +276,11 @@ def webhook_receiver(ledger: Ledger, host: str = "localhost") -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            length = int(self.headers["content-length"])
+            content = self.rfile.read(length)
+            if len(content) < length:  # the server was killed while it sent
+                return
+            body = json.loads(content)
             ledger.record("delivery", id=self.headers["webhook-id"], type=body["type"], subject=body["data"]["id"])
             self.send_response(204)
             self.end_headers()
