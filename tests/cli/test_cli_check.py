@@ -223,7 +223,7 @@ def test_the_next_step_of_a_faulty_file_is_its_repair(tmp_path: Path, language: 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', "按“偏好样本 (chosen, rejected)”读取"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', "按“偏好对 (chosen, rejected)”读取"),
         ("question,answer\na,b\n", "按“CSV 表格”读取"),
         ('{"rows": [{"question": "a", "answer": "b"}]}', "按“一个对象里的列表 rows”读取"),
         ('{"dialog": [{"role": "user", "content": "a"}]}', "按“ShareGPT (conversations)”读取"),

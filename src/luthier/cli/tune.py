@@ -145,7 +145,7 @@ def method_for(training: Path | None) -> str:
         note(
             say(
                 f"{training} contains preference pairs, so the method is {method}.",
-                f"{training} 里是偏好样本，训练方法为 {method}。",
+                f"{training} 里是偏好对，训练方法为 {method}。",
             )
         )
     return method

@@ -80,7 +80,7 @@ CONVERSION: dict[str, Kind] = {
         "“{key}” 表示回答的好坏，这种训练方法不会使用：{value}",
         "Remove the examples with bad answers; or write pairs (input, preferred_output, non_preferred_output) and "
         "train with --method dpo.",
-        "请删去回答不好的样本；或写成偏好样本（input、preferred_output、non_preferred_output），用 --method dpo 训练。",
+        "请删去回答不好的样本；或写成偏好对（input、preferred_output、non_preferred_output），用 --method dpo 训练。",
         _EXTRA),
     "system_key": Kind(
         "error", "“{key}” is outside the messages, so it is not used as the system prompt: {value}",

@@ -55,7 +55,7 @@ NAMES = {
     "call_without_result": "没有结果的调用",
     "weight_invalid": "weight 无效",
     "nothing_trainable": "没有可训练内容",
-    "preference_invalid": "偏好样本无效",
+    "preference_invalid": "偏好对无效",
     "preference_same": "两个回答相同",
     "duplicate_example": "重复样本",
     "format_unsupported": "不支持的格式",
@@ -145,7 +145,7 @@ _CONVERSIONS = (  # how the names that `convert` gives begin; the rest, such as 
     ("conversations of question and answer", "一问一答的对话"),
     ("questions and answers", "问答"),
     ("ShareGPT with calls as text", "调用写成文本的 ShareGPT"),
-    ("preference pairs", "偏好样本"),
+    ("preference pairs", "偏好对"),
     ("prompt and completion as messages", "写成消息的 prompt 和 completion"),
 )
 

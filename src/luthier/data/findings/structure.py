@@ -313,7 +313,7 @@ STRUCTURE: dict[str, Kind] = {
         "Line {line}: at least one assistant message must have a non-zero weight"),
     "preference_invalid": Kind(
         "error", '"{key}" does not have the form of a preference pair; found {value}',
-        "“{key}” 不符合偏好样本的写法，现在是 {value}",
+        "“{key}” 不符合偏好对的写法，现在是 {value}",
         'Write {{"input": {{"messages": [...]}}, "preferred_output": [answer], "non_preferred_output": [answer]}}; '
         "each answer is one assistant message.",
         '写成 {{"input": {{"messages": [...]}}, "preferred_output": [回答], "non_preferred_output": [回答]}}，'

@@ -18,7 +18,7 @@ _REMEDY_EN = (
     "Fine if length is what the model should learn; otherwise add pairs in which the other length is preferred: a "
     "model learns length before anything else."
 )
-_REMEDY_ZH = "如果要学的就是长短则没有问题；否则请加入长短相反的偏好样本：模型最先学会的是长短。"
+_REMEDY_ZH = "如果要学的就是长短则没有问题；否则请加入长短相反的偏好对：模型最先学会的是长短。"
 
 
 class PreferencePairCheck(QualityCheck):
