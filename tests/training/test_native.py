@@ -79,6 +79,20 @@ def test_elementwise(dtype: torch.dtype, error: float, width: int, monkeypatch: 
 
 
 @needs_compiler
+def test_bfloat16_is_rounded_as_in_pytorch() -> None:
+    """To the nearest, ties to even, which products of two numbers with eight bits often are; also infinities, NaN, and
+    numbers at the end of a row that fill no register."""
+    torch.manual_seed(0)
+    x = torch.randn(500, 1, 40).mul(3).bfloat16()
+    x[..., 20:] = 0
+    x[:4, 0, 3] = torch.tensor([torch.inf, -torch.inf, torch.nan, 3e38])
+    cos = torch.rand(500, 1, 20).add(0.5).bfloat16()
+    expected = (x[..., :20].float() * cos.float()).bfloat16()
+    elementwise.apply_rotary(x, cos, torch.zeros_like(cos))
+    assert torch.equal(x[..., :20].nan_to_num(7, 8, 9), expected.nan_to_num(7, 8, 9))
+
+
+@needs_compiler
 @DTYPES
 def test_log_softmax(dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)

@@ -11,7 +11,7 @@
 
 namespace amx {
 
-using avx512::to_bf16, avx512::vexp;
+using avx512::vexp;
 
 constexpr int64_t STEP = 32;  // sizes of a product are multiples of two tiles
 

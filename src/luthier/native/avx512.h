@@ -1,13 +1,10 @@
-// AVX-512 with bfloat16: rounding, and an exponential function that is as exact as bfloat16 can show.
+// AVX-512 with bfloat16: an exponential function that is as exact as bfloat16 can show.
 
 #pragma once
 
 #include "simd.h"
-#include <immintrin.h>
 
 namespace avx512 {
-
-static inline S to_bf16(V x) { return (S)_mm512_cvtneps_pbh((__m512)x); }
 
 static inline V vexp(V x) {  // exp with a relative error of 4e-6; underflows to 0 for very negative x
     V scaled = x * 1.44269504f;

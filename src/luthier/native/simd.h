@@ -11,6 +11,9 @@
 #include <numeric>
 #include <omp.h>
 #include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 // W: float32 lanes of a vector. REGISTER_ROWS x REGISTER_VECS: the block of a matrix product that fits into registers.
 #if defined(__AVX512F__)
@@ -31,6 +34,24 @@ struct bf16 { uint16_t bits; };
 
 static inline V broadcast(float x) { return x - V{}; }
 
+// 16 bits to 32, and back, in one instruction: GCC builds a __builtin_convertvector of whole registers from halves.
+static inline U widened(S bits) {
+#if defined(__AVX512F__)
+    return (U)_mm512_cvtepu16_epi32((__m256i)bits);
+#elif defined(__AVX2__)
+    return (U)_mm256_cvtepu16_epi32((__m128i)bits);
+#else
+    return __builtin_convertvector(bits, U);
+#endif
+}
+static inline S narrowed(U bits) {  // the lower halves
+#if defined(__AVX512F__)
+    return (S)_mm512_cvtepi32_epi16((__m512i)bits);
+#else
+    return __builtin_convertvector(bits, S);
+#endif
+}
+
 // The first `count` elements, at most W; the other lanes are zero.
 static inline V load(const float* from, int64_t count) {
     if (count >= W) return *(const UnalignedV*)from;
@@ -42,7 +63,7 @@ static inline V load(const float* from, int64_t count) {
 static inline V load(const bf16* from, int64_t count) {
     S bits = {};
     if (count >= W) bits = *(const UnalignedS*)from; else memcpy(&bits, from, 2 * count);
-    return (V)(__builtin_convertvector(bits, U) << 16);
+    return (V)(widened(bits) << 16);
 }
 
 static inline void store(float* to, V x, int64_t count) {
@@ -50,9 +71,13 @@ static inline void store(float* to, V x, int64_t count) {
 }
 
 static inline S round_to_bf16(V x) {  // to the nearest, ties to even; NaN stays NaN
+#if defined(__AVX512BF16__)
+    return (S)_mm512_cvtneps_pbh((__m512)x);  // numbers below 2^-126 become 0
+#else
     U bits = (U)x;
     bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return __builtin_convertvector(x == x ? bits : 0x7fc0 - U{}, S);
+    return narrowed(x == x ? bits : 0x7fc0 - U{});
+#endif
 }
 
 static inline void store(bf16* to, V x, int64_t count) {
@@ -62,7 +87,7 @@ static inline void store(bf16* to, V x, int64_t count) {
 
 // x rounded to the dtype of the pointer, and back to float32.
 static inline V rounded_like(V x, const float*) { return x; }
-static inline V rounded_like(V x, const bf16*) { return (V)(__builtin_convertvector(round_to_bf16(x), U) << 16); }
+static inline V rounded_like(V x, const bf16*) { return (V)(widened(round_to_bf16(x)) << 16); }
 
 static inline float to_float(const float* x) { return *x; }
 static inline float to_float(const bf16* x) {

@@ -85,7 +85,7 @@ static inline void online_softmax(const float* scores, uint16_t* probabilities, 
     for (int64_t i = 0; i < BLOCK / W; i++) {
         V exponential = vexp(scaled[i] - maximum);
         sums += exponential;
-        *(UnalignedS*)(probabilities + i * W) = to_bf16(exponential);
+        *(UnalignedS*)(probabilities + i * W) = round_to_bf16(exponential);
     }
     if (rescale != 1)
         for (int64_t i = 0; i < padded_width; i += W) store(accumulated + i, load(accumulated + i, W) * rescale, W);
@@ -171,12 +171,11 @@ static inline void score_gradients(const float* scores, const float* value_produ
             if (i + W > until + r) p = LANE_INDEX < broadcast(float(until + r - i)) ? p : V{};
             V ds = p * (load(value_products + r * BLOCK + i, W) - load(delta + i, W));
             if (softcap) ds *= cap_slopes(score, softcap);
-            rounded[r] = to_bf16(absent ? V{} : ds);
-            *(UnalignedS*)(probabilities + r * BLOCK + i) = to_bf16(p);
+            rounded[r] = round_to_bf16(absent ? V{} : ds);
+            *(UnalignedS*)(probabilities + r * BLOCK + i) = round_to_bf16(p);
             *(UnalignedS*)(grad_scores + r * BLOCK + i) = rounded[r];
         }
-        *(U*)(grad_score_pairs + 2 * i) =
-            __builtin_convertvector(rounded[0], U) | __builtin_convertvector(rounded[1], U) << 16;
+        *(U*)(grad_score_pairs + 2 * i) = widened(rounded[0]) | widened(rounded[1]) << 16;
     }
 }
 

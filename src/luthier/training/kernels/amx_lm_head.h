@@ -42,7 +42,7 @@ static void online_softmax(const uint16_t* x, int64_t width, const VocabularyBlo
                 V exponential = vexp(row - maximum);
                 row_sums += exponential;
                 if (softcap) exponential *= cap_slopes(row, softcap);
-                *(UnalignedS*)(exponentials + r * block.count + at + i) = to_bf16(exponential);
+                *(UnalignedS*)(exponentials + r * block.count + at + i) = round_to_bf16(exponential);
             }
         const int64_t column = targets[r] - block.first;
         if (column >= 0 && column < block.count)

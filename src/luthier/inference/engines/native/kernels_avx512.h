@@ -91,7 +91,7 @@ struct Bf16Layout {  // of all formats whose activations are bfloat16
         for (int64_t i = 0; i < width; i++) to[2 * i] = value[i];
     }
 
-    static void store(T* to, V x) { *(UnalignedS*)to = avx512::to_bf16(x); }
+    static void store(T* to, V x) { *(UnalignedS*)to = round_to_bf16(x); }
     static V vexp(V x) { return avx512::vexp(x); }
     static float reduce_sum(V x) { return _mm512_reduce_add_ps((__m512)x); }
     static float reduce_max(V x) { return _mm512_reduce_max_ps((__m512)x); }

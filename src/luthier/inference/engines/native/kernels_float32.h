@@ -5,9 +5,6 @@
 #pragma once
 
 #include "formats.h"
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 namespace {
 
