@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from openai import OpenAI
 from pydantic import ValidationError
 from serving import Bare, ScriptedEngine, bare_server, body_of, serving, until
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -120,6 +122,27 @@ def test_a_job_is_created_once(bare_client: OpenAI) -> None:
         for _ in range(2)
     ]
     assert jobs[0] == jobs[1]
+
+
+def test_a_database_that_stops_before_the_response_is_stored_is_an_error_to_try_again(
+    bare: Bare, bare_client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bare_client.files.create(file=("x.jsonl", b"{}\n"), purpose="fine-tune").id
+
+    def create() -> str:
+        header = idempotency_key("outage")
+        return bare_client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file, extra_headers=header).id
+
+    def fail(*_: object) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bare.store.idempotency_keys), "save", fail)
+        with pytest.raises(openai.InternalServerError) as caught:
+            create()
+    assert caught.value.status_code == 503
+    jobs = bare_client.fine_tuning.jobs.list(limit=100).data
+    assert create() in [job.id for job in jobs]
 
 
 @pytest.mark.parametrize("resource", ["job", "batch", "upload"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from luthier.worker.failure_log import log_failure
+from luthier.store.failure_log import log_failure
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.3

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Protocol
 
-from luthier.worker.failure_log import log_failure
+from luthier.store.failure_log import log_failure
 
 _log = logging.getLogger(__name__)
 _BEAT_S = 0.5  # how soon a cancellation is noticed; the lease itself lasts far longer

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from luthier.store import Store
+from luthier.store.failure_log import log_failure
 from luthier.store.work_queue import OWNER_SEPARATOR
 from luthier.worker.context import WorkerContext
 from luthier.worker.handlers.deliver_webhook import WebhookHandler
@@ -77,5 +78,5 @@ def _housekeeping(store: Store, stop: threading.Event) -> None:
                 store.delete_expired()
                 for folder in store.finished_job_folders():
                     delete_work_files(folder)
-        except Exception:
-            _log.exception("housekeeping met an unexpected error; it is tried again")
+        except Exception as error:
+            log_failure(_log, "housekeeping", error)

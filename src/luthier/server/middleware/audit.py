@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from luthier.server.http.auth import INTERNAL_CALLER
 from luthier.server.http.status_recorder import StatusRecorder
 from luthier.store import Store
+from luthier.store.failure_log import log_failure
 from luthier.types.errors import UnavailableError
 from luthier.types.projects import Caller
 
@@ -48,8 +49,8 @@ class Audit:
                 path=scope["path"][:_MAX_PATH_CHARACTERS],
                 request_id=scope["state"]["request_id"],
             )
-        except (SQLAlchemyError, UnavailableError):
-            _log.exception("the audit log could not be written for request %s", scope["state"]["request_id"])
+        except (SQLAlchemyError, UnavailableError) as error:
+            log_failure(_log, f"writing the audit entry of request {scope['state']['request_id']}", error)
 
 
 def _is_change(scope: Scope) -> bool:

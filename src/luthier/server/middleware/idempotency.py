@@ -73,23 +73,31 @@ class _ResponseRecorder:
     """Forwards a response and records it.
 
     `on_complete` is called before the last bytes are sent, with the response, or None for one that cannot be stored,
-    and its status.
+    and its status. The head of a response that is to be stored is sent with its first bytes: if it has one part and
+    cannot be stored because the database does not answer, the client gets that error.
     """
 
     def __init__(
         self, send: Send, request_digest: str, on_complete: Callable[[StoredResponse | None, int], Awaitable[None]]
     ) -> None:
         self._send, self._request_digest, self._on_complete = send, request_digest, on_complete
+        self._start: Message | None = None
         self._status, self._headers, self._body = 0, Headers(), bytearray()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status, self._headers = message["status"], Headers(raw=message["headers"])
+            if self._storable:
+                self._start = message
+                return
         elif message["type"] == "http.response.body":
             if self._storable:
                 self._body += message.get("body", b"")
             if not message.get("more_body", False):
                 await self._on_complete(self._response() if self._storable else None, self._status)
+        if self._start:
+            await self._send(self._start)
+            self._start = None
         await self._send(message)
 
     @property

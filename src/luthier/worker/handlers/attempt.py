@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from luthier.store import LeasedTable
+from luthier.store.failure_log import log_failure
 from luthier.store.outages import is_outage
 from luthier.store.storage_faults import storage_fault
 from luthier.types.errors import APIError, LuthierError
 from luthier.worker.application_service import StoppedError
 from luthier.worker.context import WorkerContext
-from luthier.worker.failure_log import log_failure
 from luthier.worker.lease import Lease
 
 _log = logging.getLogger(__name__)

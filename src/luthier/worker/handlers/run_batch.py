@@ -15,6 +15,7 @@ import httpx
 
 from luthier.store import ClaimedBatch
 from luthier.store.batch_results import BatchResults
+from luthier.store.failure_log import log_failure
 from luthier.store.request_ids import seeded
 from luthier.types.batches import OPEN, BatchError, BatchErrors, BatchStatus
 from luthier.types.common import now
@@ -30,7 +31,6 @@ from luthier.worker.batch_output import (
     token_counts,
 )
 from luthier.worker.context import WorkerContext
-from luthier.worker.failure_log import log_failure
 from luthier.worker.lane import Claim
 from luthier.worker.lease import Lease
 

@@ -1,4 +1,4 @@
-"""How a worker logs what it tries again: a fault of the storage in a line, anything else with its traceback."""
+"""Logs what failed and does not end the process: a fault of the storage in a line, anything else with its traceback."""
 
 import logging
 
