@@ -1,6 +1,7 @@
 """`python -m crash`, from the folder of the tests: prints the outcome; exit code 1 if anything is lost or doubled."""
 
 import argparse
+import os
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--uptime", type=float, default=4, help="most seconds until a kill; a busy machine needs more")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="an empty folder for data, ledger and log")
     options = parser.parse_args()
+    os.environ["PATH"] += f"{os.pathsep}/usr/sbin{os.pathsep}/sbin"  # where `su` does not lead: mkfs.ext4, runuser
     plan = Plan(
         seed=options.seed,
         kills=options.kills,
