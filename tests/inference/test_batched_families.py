@@ -137,7 +137,7 @@ def test_a_pass_leaves_no_tensor_on_the_cpu(
 ) -> None:
     """No GPU is there: torch's `meta` device, which refuses tensors of others, stands in for one."""
     meta = torch.device("meta")
-    monkeypatch.setattr("luthier.inference.engines.torch.runner.hardware_of", lambda _: (meta, torch.float32))
+    monkeypatch.setattr("luthier.inference.engines.torch.runner.hardware_of", lambda *_: (meta, torch.float32))
     monkeypatch.setattr(torch, "equal", lambda *_: True)  # which `meta` does not know
     runner = _runner(make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.3))
     rows = [runner.kv_cache.allocate(64, None, private=False) for _ in range(2)]
