@@ -49,7 +49,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def api_metrics(store: Store, job_id: str) -> Metrics:
     app = create_app(Settings(data=store.models_folder.parent), store, Catalogue(store.models_folder))
-    series = TestClient(app, base_url="http://127.0.0.1").get(f"/v1/luthier/jobs/{job_id}/metrics").json()["series"]
+    client = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1))
+    series = client.get(f"/v1/luthier/jobs/{job_id}/metrics").json()["series"]
     return {name: dict(zip(of["step"], of["value"], strict=True)) for name, of in series.items()}
 
 
