@@ -153,7 +153,7 @@ def test_what_does_not_add_up_is_refused_and_can_be_mended(uploader: OpenAI) -> 
     second = add(uploader, start(uploader, 3), b"xyz")
     before = len(uploader.files.list().data)
     complete = uploader.uploads.complete
-    assert "hold 3 bytes" in str(refused(complete, upload, part_ids=[first_part])["message"])
+    assert "have 3 bytes" in str(refused(complete, upload, part_ids=[first_part])["message"])
     assert refused(complete, upload, part_ids=[])["param"] == "part_ids"
     assert "twice" in str(refused(complete, upload, part_ids=[first_part, first_part])["message"])
     assert second in str(refused(complete, upload, part_ids=[first_part, second])["message"])
