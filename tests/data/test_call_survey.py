@@ -8,7 +8,8 @@ import pytest
 from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer
 
-from luthier.data.examples.call_survey import MAX_CHARACTERS, MIN_VALUES, CallSurvey, CopySource
+from luthier.data.examples.call_survey import MAX_CHARACTERS, MIN_VALUES, CallSurvey, CopySource, merge_inferred
+from luthier.data.examples.tool_definitions import Tools
 from luthier.data.rendering.argument_grammar import argument_rules, close_schema
 from luthier.data.rendering.copy_grammar import CopyRules
 from templates import write_base
@@ -68,12 +69,16 @@ def test_functions_without_definitions_are_those_of_their_calls() -> None:
     assert survey.definitions({"book", "rare"}) == []
 
 
-def span_schema(spans: Sequence[str], question: str = "How is it doing?") -> dict[str, Any]:
-    """What is inferred for an argument that has these values, one in each call."""
+def inferred(spans: Sequence[str], question: str = "How is it doing?") -> Tools:
+    """The definitions of calls with an argument that has these values, one in each call."""
     survey = CallSurvey()
     for span in spans:
         survey.add(chat(question, span=span))
-    (definition,) = survey.definitions(())
+    return survey.definitions(())
+
+
+def span_schema(spans: Sequence[str], question: str = "How is it doing?") -> dict[str, Any]:
+    (definition,) = inferred(spans, question)
     schema: dict[str, Any] = definition["function"]["parameters"]["properties"]["span"]
     return schema
 
@@ -96,6 +101,22 @@ def test_repeated_values_that_stand_in_no_question_are_a_choice() -> None:
 )
 def test_other_texts_are_no_choice(spans: list[str], question: str) -> None:
     assert span_schema(spans, question) == {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("older_spans", "merged"),
+    [
+        (["1y", "5y"] * 5, {"type": "string", "enum": ["1y", "3m", "5y"]}),
+        ([f"{number}d" for number in range(10)], {"type": "string"}),
+        (["1y"], {"type": "string"}),
+    ],
+    ids=["two choices", "free before", "too few calls before"],
+)
+def test_a_choice_keeps_what_an_earlier_file_taught(older_spans: list[str], merged: dict[str, Any]) -> None:
+    newer, older = (inferred(spans) for spans in (["3m", "1y"] * 5, older_spans))
+    (definition,) = merge_inferred(newer, older)
+    assert definition["function"]["parameters"]["properties"]["span"] == merged
+    assert newer == inferred(["3m", "1y"] * 5)
 
 
 @pytest.mark.parametrize("number_of_copies", [99, 100])

@@ -52,7 +52,7 @@ def _connect(port: int, beginning: bytes) -> socket.socket:
 def test_an_answer_in_two_parts_does_not_wait_for_the_client() -> None:
     """A connection without TCP_NODELAY holds back the second part until the first is acknowledged: 40 ms."""
 
-    async def accepted() -> int:
+    async def read_nodelay_option() -> int:
         option: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,7 +65,7 @@ def test_an_answer_in_two_parts_does_not_wait_for_the_client() -> None:
             writer.close()
             return await option
 
-    assert asyncio.run(accepted()) != 0
+    assert asyncio.run(read_nodelay_option()) != 0
 
 
 @pytest.mark.parametrize("beginning", _BEGINNINGS, ids=["nothing", "half of the headers", "half of the body"])

@@ -77,15 +77,15 @@ def test_training_and_serving_use_the_dtype_in_which_the_cpu_multiplies_faster(
     monkeypatch.setattr(dtype_choice, "count_parameters", lambda _: base_bytes)
     monkeypatch.setattr(dtype_choice, "_bf16_speedup", lambda: speedup)
     settings, base = ("cpu", precision, tmp_path), Path("base")
-    before = dtype_choice.known_dtype(base, *settings)
-    assert before.reason == ("unmeasured" if reason == "measured" else reason)
+    first_choice = dtype_choice.known_dtype(base, *settings)
+    assert first_choice.reason == ("unmeasured" if reason == "measured" else reason)
     options = EngineOptions(device="cpu", precision=precision, cache=tmp_path)
     assert hardware_of(options, base) == (torch.device("cpu"), expected)
     monkeypatch.setattr(dtype_choice, "_bf16_speedup", lambda: 1 / speedup)  # nobody measures again
     spec = JobSpec("base", "base", seed=1, device="cpu", precision=precision, cache=str(tmp_path))
     assert ComputeDevice.of_job(spec).dtype == expected
-    known = dtype_choice.known_dtype(base, *settings)
-    assert (known.reason, getattr(torch, known.dtype)) == (reason, expected)
+    later_choice = dtype_choice.known_dtype(base, *settings)
+    assert (later_choice.reason, getattr(torch, later_choice.dtype)) == (reason, expected)
 
 
 def test_the_speed_of_products_is_measured_without_a_trace() -> None:

@@ -87,9 +87,9 @@ def test_bfloat16_is_rounded_as_in_pytorch() -> None:
     x[..., 20:] = 0
     x[:4, 0, 3] = torch.tensor([torch.inf, -torch.inf, torch.nan, 3e38])
     cos = torch.rand(500, 1, 20).add(0.5).bfloat16()
-    expected = (x[..., :20].float() * cos.float()).bfloat16()
+    rounded = (x[..., :20].float() * cos.float()).bfloat16()
     elementwise.apply_rotary(x, cos, torch.zeros_like(cos))
-    assert torch.equal(x[..., :20].nan_to_num(7, 8, 9), expected.nan_to_num(7, 8, 9))
+    assert torch.equal(x[..., :20].nan_to_num(7, 8, 9), rounded.nan_to_num(7, 8, 9))
 
 
 @needs_compiler

@@ -76,9 +76,9 @@ def _config(settings: Settings) -> Iterator[Finding]:
 
     path = config_path()
     names = ", ".join(sorted(settings.model_fields_set)) or "–"
-    present = say(f"{path}, settings: {names}", f"{path}，设置：{names}")
-    absent = say(f"none at {path}; settings: {names}", f"{path} 不存在；设置：{names}")
-    yield Finding("config", "ok", present if path.is_file() else absent)
+    with_file = say(f"{path}, settings: {names}", f"{path}，设置：{names}")
+    without_file = say(f"none at {path}; settings: {names}", f"{path} 不存在；设置：{names}")
+    yield Finding("config", "ok", with_file if path.is_file() else without_file)
     for warning in unknown_variables():
         names_are_in = say("The names are in `luthier serve --help`.", "变量名见 `luthier serve --help`。")
         yield Finding("environment", "warning", warning, names_are_in)

@@ -231,7 +231,7 @@ def print_estimate(as_json: bool, spec: TopicSpec, estimate: dict[str, Any], tea
     if teacher:
         stdout_console().print(printable("\n" + say(f"Teacher: {teacher}", f"教师模型：{teacher}")), soft_wrap=True)
     requests = estimate["requests"]
-    named = _counted(requests)
+    named = _request_counts(requests)
     stdout_console().print(
         say(f"\nRequests, without retries: {sum(requests.values())} ({named}).",
             f"\n预计请求数（不含重试）：{sum(requests.values())}（{named}）。"), soft_wrap=True)  # fmt: skip
@@ -253,7 +253,7 @@ def print_call_plan(as_json: bool, spec: CallSpec) -> None:
         print_json({"wanted": spec.count, "by_kind": counts, "requests": requests})
         return
     print_table(("", say("examples", "样本")), [(say(*KINDS[kind]), count) for kind, count in counts.items()])
-    named = _counted(requests)
+    named = _request_counts(requests)
     total = sum(requests.values())
     stdout_console().print(
         say(f"Requests with a teacher: {total} ({named}).", f"使用教师模型时的请求数：{total}（{named}）。"),
@@ -261,7 +261,7 @@ def print_call_plan(as_json: bool, spec: CallSpec) -> None:
     )
 
 
-def _counted(requests: dict[str, int]) -> str:
+def _request_counts(requests: dict[str, int]) -> str:
     """The requests by kind, as a list in the user's language."""
     return say(", ", "，").join(f"{say(*REQUESTS.get(kind, (kind, kind)))} {count}" for kind, count in requests.items())
 

@@ -179,7 +179,7 @@ class JobProgress:
     total: int = 0
     _train_loss: float | None = None
     _valid_loss: float | None = None  # the last measured one, since not every step has one
-    _first: tuple[int, int] | None = None  # step and time of the first metrics event since the job last started
+    _first_metrics: tuple[int, int] | None = None  # step and time of the first metrics event since the job last started
     _last_time: int = 0
 
     def add(self, event: FineTuningJobEvent) -> bool:
@@ -189,10 +189,10 @@ class JobProgress:
             # Once steps are taken, a warning means that the trainer or its worker ended.
             is_interruption = event.level == "warn"
             if is_interruption or event.message.startswith(_RESUMED):
-                self._first = None  # the interruption does not count for the mean duration of steps
+                self._first_metrics = None  # the interruption does not count for the mean duration of steps
             return False
         self.step, self.total = metrics.step, metrics.total
-        self._first, self._last_time = self._first or (metrics.step, event.created_at), event.created_at
+        self._first_metrics, self._last_time = self._first_metrics or (metrics.step, event.created_at), event.created_at
         if metrics.train_loss is not None:
             self._train_loss = metrics.train_loss
         if metrics.valid_loss is not None:
@@ -230,9 +230,9 @@ class JobProgress:
         return say(f"{text} s/step", f"{text} 秒/步")
 
     def _step_duration_s(self) -> float | None:
-        if not self._first or self._last_time <= self._first[1]:
+        if not self._first_metrics or self._last_time <= self._first_metrics[1]:
             return None
-        return (self._last_time - self._first[1]) / (self.step - self._first[0])
+        return (self._last_time - self._first_metrics[1]) / (self.step - self._first_metrics[0])
 
     def remaining(self, job: FineTuningJob) -> str:
         """The time left by the mean duration of steps, else by the server's estimate; empty if both are unknown."""

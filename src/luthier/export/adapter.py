@@ -40,10 +40,10 @@ class Adapter:
         self._factors = _factors(tensors)
         other_tensors = sorted(tensors.keys() - {_PREFIX + name + end for name in self._factors for end in (_A, _B)})
         if unsupported or other_tensors:
-            listed = ", ".join([*unsupported, *other_tensors[:3]])
+            offending_names = ", ".join([*unsupported, *other_tensors[:3]])
             raise ExportError(
-                say(f"{folder.name}: the adapter contains more than LoRA factors of linear layers: {listed}.",
-                    f"{folder.name}：适配器除线性层的 LoRA 因子外还有：{listed}。"))  # fmt: skip
+                say(f"{folder.name}: the adapter contains more than LoRA factors of linear layers: {offending_names}.",
+                    f"{folder.name}：适配器除线性层的 LoRA 因子外还有：{offending_names}。"))  # fmt: skip
         _check_values(self._factors, folder)
 
     def __iter__(self) -> Iterator[str]:

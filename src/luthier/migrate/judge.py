@@ -96,7 +96,7 @@ def judged(
     verdict_pairs = list(zip(verdicts[0::2], verdicts[1::2], strict=True))  # (old answer as A, old answer as B)
     won = {"old": verdict_pairs.count(("A", "B")), "new": verdict_pairs.count(("B", "A"))}
     unread = sum(None in verdict for verdict in verdict_pairs)
-    swayed = sum(first in ("A", "B") and first == second for first, second in verdict_pairs)
+    swayed = sum(verdict in ("A", "B") and verdict == swapped_verdict for verdict, swapped_verdict in verdict_pairs)
     ties = len(cases) - won["old"] - won["new"]
     old_wins = [True] * won["old"] + [False] * (won["new"] + ties)
     new_wins = [False] * won["old"] + [True] * won["new"] + [False] * ties

@@ -108,12 +108,13 @@ class ResumeState:
             flush(self._events)
         self._folder.mkdir(exist_ok=True)
         path = self._folder / f"{_PREFIX}{self._token}{_SUFFIX}"
-        new = path.with_suffix(".new")  # safetensors writes to a path, and `replace_durably` yields an open file
+        # safetensors writes to a path, and `replace_durably` yields an open file
+        partial_path = path.with_suffix(".new")
         tensors, progress = self._tensors(), self.progress.to_json()
         checksum = _checksum(progress, ((name, tensors[name]) for name in sorted(tensors)))
-        write_safetensors(tensors, new, {"luthier": progress, "sha256": checksum})
-        flush(new)
-        new.replace(path)
+        write_safetensors(tensors, partial_path, {"luthier": progress, "sha256": checksum})
+        flush(partial_path)
+        partial_path.replace(path)
         for token, earlier in self._saved():
             if token < self._token:
                 earlier.unlink(missing_ok=True)

@@ -111,7 +111,7 @@ class _Lines:
 
     def __init__(self, file: Iterable[str]) -> None:
         self._file = iter(file)
-        self._ahead: list[str] = []  # lines to be read again, the next one last
+        self._pending_lines: list[str] = []  # lines to be read again, the next one last
         self._row: list[str] = []
         self.number = 0
 
@@ -123,7 +123,7 @@ class _Lines:
     def __next__(self) -> str:
         if len(self._row) >= _MAX_RECORD_LINES:
             raise csv.Error("a row of too many lines")
-        line = self._ahead.pop() if self._ahead else next(self._file)
+        line = self._pending_lines.pop() if self._pending_lines else next(self._file)
         self._row.append(line)
         self.number += 1
         return line
@@ -131,7 +131,7 @@ class _Lines:
     def rewind_to_second(self) -> str:
         """Goes back to the second line of the row; returns the first."""
         first, *rest = self._row
-        self._ahead += reversed(rest)
+        self._pending_lines += reversed(rest)
         self.number -= len(rest)
         return first
 

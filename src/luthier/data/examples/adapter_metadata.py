@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples.call_survey import CallSurvey, CopiedArguments
+from luthier.data.examples.call_survey import CallSurvey, CopiedArguments, merge_inferred
 from luthier.data.examples.example import WireForm, kind_of, to_example
 from luthier.data.examples.tool_definitions import Tools, collect_definitions
 from luthier.data.jsonl.reader import parse_line, read_lines
@@ -59,7 +59,7 @@ class AdapterMetadata:
             call_form=self.call_form or parent.call_form,
             definitions=self.definitions or parent.definitions,
             copied=parent.copied | self.copied,
-            called=collect_definitions([self.called, parent.called]),
+            called=merge_inferred(self.called, parent.called),
         )
 
 
@@ -92,8 +92,8 @@ class Survey:
         """The metadata so far."""
         definitions = collect_definitions(json.loads(text) for text, _ in self._tool_lists.most_common())
         inferred = self._calls.definitions({tool["function"]["name"] for tool in definitions})
-        copied = self._calls.copied()
-        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning, copied, inferred)
+        copied_arguments = self._calls.copied()
+        return AdapterMetadata(self._call_form, self._pairs, definitions, self._reasoning, copied_arguments, inferred)
 
 
 def survey(path: Path, parent: AdapterMetadata | None = None) -> AdapterMetadata:

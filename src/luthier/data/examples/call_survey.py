@@ -17,7 +17,7 @@ from typing import Any
 
 from luthier.data.examples.example import calls_in, name_of
 from luthier.data.examples.stated_numbers import stated_numbers
-from luthier.data.examples.tool_definitions import Tools
+from luthier.data.examples.tool_definitions import Tools, collect_definitions
 from luthier.data.jsonl import lossless_json
 
 MIN_VALUES = 10  # values of an argument, or calls of a function; fewer say little about the next one
@@ -181,6 +181,29 @@ class CallSurvey:
             required = [key for key, argument in arguments.items() if argument.values == self._calls[name]]
             parameters |= {"required": required, "additionalProperties": False}
         return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def merge_inferred(newer: Tools, older: Tools) -> Tools:
+    """The inferred definitions of two files that a model has learnt, those of `newer` first.
+
+    A choice of the newer file has the values of both, and is none if those of the older file were free.
+    """
+    older_parameters = {tool["function"]["name"]: tool["function"]["parameters"] for tool in older}
+    merged = collect_definitions([newer, older])
+    for tool in merged:
+        parameters = older_parameters.get(tool["function"]["name"])
+        if parameters is None:
+            continue
+        # None: the older file has no such argument.
+        absent_schema: dict[str, Any] | None = {} if parameters["additionalProperties"] else None
+        for name, schema in tool["function"]["parameters"]["properties"].items():
+            older_schema = parameters["properties"].get(name, absent_schema)
+            if "enum" not in schema or older_schema is None:
+                continue
+            choices = {*schema.pop("enum"), *older_schema.get("enum", ())}
+            if "enum" in older_schema:
+                schema["enum"] = sorted(choices)
+    return merged
 
 
 def arguments_of(function: Any) -> dict[str, Any] | None:

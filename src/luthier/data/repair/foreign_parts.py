@@ -43,10 +43,10 @@ def _is_known(part: Any) -> bool:
     if not isinstance(kind, str) or kind not in _KEYS:
         return False
     required_keys, optional_keys = _KEYS[kind]
-    missing = required_keys - part.keys() - {"content"}  # a result may have none
+    missing_keys = required_keys - part.keys() - {"content"}  # a result may have none
     texts = ("text", "thinking", "id", "name", "tool_use_id")
     return (
-        not missing
+        not missing_keys
         and part.keys() <= required_keys | optional_keys | {"type"}
         and not part.get("is_error")
         and all(isinstance(part[key], str) for key in texts if key in part)

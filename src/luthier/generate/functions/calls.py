@@ -101,14 +101,14 @@ class CallRun:
         drafts: list[DraftExample] = []
         pairs = zip(streams, self.spec.definitions, strict=True)
         next_stream = cycle([stream for stream, definition in pairs if kind == "call" or definition.required])
-        each = 1 if kind == "missing" else self.spec.each  # vary the missing value rather than the wording
+        phrasing_count = 1 if kind == "missing" else self.spec.each  # vary the missing value rather than the wording
         for round_number in range(ROUNDS):
-            batch = -(-(count - len(drafts)) // each)
+            batch = -(-(count - len(drafts)) // phrasing_count)
             if batch <= 0:
                 break
             calls = [next(next(next_stream)) for _ in range(batch)]
             phrased_calls = [self._without_required(call) for call in calls] if kind == "missing" else calls
-            phrasings = await self._phrasings(f"{name or kind}/{round_number}", phrased_calls, each)
+            phrasings = await self._phrasings(f"{name or kind}/{round_number}", phrased_calls, phrasing_count)
             for call, phrased_call, texts in zip(calls, phrased_calls, phrasings, strict=True):
                 drafts += [draft for text in texts if (draft := self._draft(kind, text, call, phrased_call))]
         self.on_progress(len(self.drafts) + len(drafts[:count]))

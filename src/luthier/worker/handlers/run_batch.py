@@ -160,8 +160,8 @@ class BatchRun:
             task.cancel()
 
     def _continues(self) -> bool:
-        ended = self._claim_lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
-        return self._status == "in_progress" and not ended
+        must_stop = self._claim_lost.is_set() or self._context.stop.is_set() or now() >= self._batch.expires_at
+        return self._status == "in_progress" and not must_stop
 
     def _save_progress(self) -> None:
         columns = progress_columns(self._total, self._results)

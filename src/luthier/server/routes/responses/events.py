@@ -137,19 +137,19 @@ class ResponseEvents:
         """Completes the current item, if there is one."""
         if self._output_item is None:
             return
-        item = self._output_item
-        if item["type"] == "function_call":
-            done = {"name": item["name"], "arguments": item["arguments"]}
+        output_item = self._output_item
+        if output_item["type"] == "function_call":
+            done = {"name": output_item["name"], "arguments": output_item["arguments"]}
             yield self._in_item("function_call_arguments.done", **done)
         else:
-            part = item["content"][0]
+            part = output_item["content"][0]
             text = {"text": part["text"]}
-            if item["type"] == "message":
+            if output_item["type"] == "message":
                 text |= {"logprobs": part["logprobs"]}
-            yield self._in_content(f"{_CONTENT[item['type']]}.done", **text)
+            yield self._in_content(f"{_CONTENT[output_item['type']]}.done", **text)
             yield self._in_content("content_part.done", part=_copy(part))
-        item["status"] = status
-        yield self._event("output_item.done", output_index=self._index, item=_copy(item))
+        output_item["status"] = status
+        yield self._event("output_item.done", output_index=self._index, item=_copy(output_item))
         self._output_item = None
 
     @property
