@@ -1,8 +1,8 @@
 """Test rings: what a test needs decides when and how it runs. `pytest --ring fast` runs one, `make test` most.
 
 A new test file belongs to `torch` unless its folder is listed as light; tests that use the tiny base are never light.
-A light test is `fast` unless it, or its file, is marked `services`; a fast test that opens a connection or starts a
-process fails.
+A light test is `fast` unless it, or its file, is marked `source` or `services`; a fast test that opens a connection or
+starts a process fails.
 """
 
 import gc
@@ -20,7 +20,8 @@ import pytest
 TESTS = Path(__file__).parent
 RINGS = {
     "fast": "no torch, no network, no process, no model",
-    "services": "servers on loopback and child processes; no torch, no model",
+    "source": "the project's own source code, parsed whole",
+    "services": "servers on loopback, child processes, fetched templates; no torch, no model",
     "models": "tiny models in the test's own process",
     "torch": "tiny models behind servers, workers and trainers",
     "base": "the bundled base model",
@@ -32,7 +33,7 @@ RINGS = {
     "postgres": "PostgreSQL (`make test-postgres`)",
     "trackers": "packages of experiment trackers (`make test-trackers`)",
 }
-_LIGHT = ("fast", "services")
+_LIGHT = ("fast", "source", "services")
 # Folders and files, relative to tests/, that are light unless one of their imports or fixtures needs torch.
 _LIGHT_PATHS = (
     "catalogue/",
@@ -58,13 +59,13 @@ _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
-_OWN_MARKS = ("browser", "clients", "container", "emulation", "postgres", "trackers", "torch", "services")
+_OWN_MARKS = ("browser", "clients", "container", "emulation", "postgres", "trackers", "torch", "services", "source")
 _RING_OF_MARK = {
     **{mark: mark for mark in _OWN_MARKS},
     "slow": "base",
 }
 _FILE_MARK = re.compile(
-    r"^pytestmark = pytest\.mark\.(services|slow|clients|browser|container|postgres|trackers)\b", re.M
+    r"^pytestmark = pytest\.mark\.(services|source|slow|clients|browser|container|postgres|trackers)\b", re.M
 )
 # Audit events of what a fast test must not do.
 _SERVICE_EVENTS = frozenset(

@@ -39,7 +39,7 @@ class Part:
 
 # The parts of a stage run at once.
 STAGES = (
-    (Part(("fast", "services"), processes=2),),
+    (Part(("fast", "source", "services"), processes=2),),
     (Part(("models",), processes=2),),
     (Part(("torch",), processes=2),),
     (Part(("base",)), Part(("conformance",))),

@@ -35,6 +35,8 @@ from luthier.webhooks.delivery import DeliveryError, deliver
 from luthier.weights import count_parameters
 from source_tree import FILES, nodes, references, relative
 
+pytestmark = pytest.mark.source
+
 ROOT = Path(__file__).parents[1]
 _METADATA_HOST = "169.254.169.254"  # where clouds keep the secrets of a machine
 

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from luthier.data.findings.render_errors import RENDER_ERRORS
 from luthier.error_texts import chinese_error
 from luthier.error_texts.requests import REQUESTS
@@ -100,6 +102,7 @@ def _template(node: ast.expr) -> str:
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "x1" for part in parts)
 
 
+@pytest.mark.source
 def test_what_a_page_can_provoke_is_said_in_chinese() -> None:
     texts = {text: relative(path) for path in FILES for text in _templates(path, _API_ERRORS)}
     quoted = {text: path for text, path in texts.items() if "原话" in chinese_error(400, text)}
@@ -107,6 +110,7 @@ def test_what_a_page_can_provoke_is_said_in_chinese() -> None:
     assert texts.keys() >= _PARTS
 
 
+@pytest.mark.source
 def test_why_a_conversation_cannot_be_rendered_is_said_in_chinese() -> None:
     files = [path for path in FILES if relative(path).startswith("data/")]
     texts = {text for path in files for text in _templates(path, {"RenderError"})}

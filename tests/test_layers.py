@@ -8,6 +8,8 @@ import pytest
 
 from source_tree import FILES, PACKAGE, imported_modules, relative
 
+pytestmark = pytest.mark.source
+
 # From the front door down; rooms on one line are neighbours.
 LINES = [
     {"asgi", "cli"},

@@ -13,6 +13,8 @@ from luthier.settings import Settings
 from rings import TESTS, is_collected, ring_of_file
 from source_tree import FILES, MODULES, PACKAGE, imported_modules, nodes, relative, source
 
+pytestmark = pytest.mark.source
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_CLASS_LINES = 200

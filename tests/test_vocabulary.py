@@ -10,6 +10,8 @@ import pytest
 
 from source_tree import FILES, PACKAGE, nodes
 
+pytestmark = pytest.mark.source
+
 ROOT = Path(__file__).parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (".github", "docs", "examples")

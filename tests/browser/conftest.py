@@ -16,7 +16,8 @@ from threaded_server import in_thread, threaded_server
 from luthier.runtime import LuthierServer
 from through_api import client_of
 
-PATIENCE_MS = 420_000  # on a busy machine; a test that passes never waits so long
+PATIENCE_MS = 420_000  # for what a job must do first, on a busy machine; a test that passes never waits so long
+ACTION_MS = 90_000  # for what is on the page already
 expect.set_options(timeout=PATIENCE_MS)
 _ARGUMENTS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -62,7 +63,7 @@ def finished(api: OpenAI, tmp_path_factory: pytest.TempPathFactory) -> str:
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser that knows nothing yet."""
     with chromium.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB") as context:
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(ACTION_MS)
         yield context
 
 

@@ -101,7 +101,7 @@ def test_a_model_is_exported_verified_and_downloaded(visit: Visit, api: OpenAI, 
     page.get_by_role("link", name=model, exact=True).click()
     page.get_by_label("Base model's id on a hub").fill("org/tiny")
     page.get_by_role("button", name="Start export").click()
-    page.get_by_role("combobox", name="As").select_option("gguf:q8_0")
+    page.get_by_role("combobox", name="Format").select_option("gguf:q8_0")
     expect(page.get_by_label("Base model's id on a hub")).to_have_count(0)
     page.get_by_role("button", name="Start export").click()
     exports = page.locator("section", has=page.get_by_role("heading", name="Exports"))

@@ -23,6 +23,8 @@ from luthier.types.errors import RenderError
 from nasty_calls import NASTY, TOOLS
 from templates import trained_text, write_base
 
+pytestmark = pytest.mark.services  # their templates are fetched
+
 # Family → (file of the template, the token that ends its answers, its architecture in tests/families.py or nothing).
 FAMILIES = {
     "Cohere Aya 23": ("cohere", "<|END_OF_TURN_TOKEN|>", "cohere"),
