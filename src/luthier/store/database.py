@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -31,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from luthier.store.column_types import Int64, LongText, short_text
 from luthier.store.migrations import SCHEMA_VERSION, migrate
@@ -156,6 +158,16 @@ def insert_once(connection: Connection, table: Table, row: Mapping[str, Any], *u
     connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing(index_elements=unique))
 
 
+@cache
+def _creating_statements(database: str) -> tuple[str, ...]:
+    """What `metadata.create_all` executes on an empty database, compiled once per process."""
+    dialect = postgresql.dialect() if database == "postgresql" else sqlite.dialect()  # type: ignore[no-untyped-call]
+    definitions: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        definitions += [CreateTable(table), *map(CreateIndex, sorted(table.indexes, key=lambda index: str(index.name)))]
+    return tuple(str(definition.compile(dialect=dialect)) for definition in definitions)
+
+
 def _refuse_event_loop() -> None:
     """Raises RuntimeError where an event loop runs: all its requests would wait for the database, for a minute even."""
     if asyncio._get_running_loop() is not None:
@@ -211,9 +223,11 @@ class Database:
             self._backend.allow_long_statements(connection)
             if inspect(connection).has_table("schema"):
                 migrate(connection, self._backend.name, metadata)
+                metadata.create_all(connection)
             else:
                 on_new()
-            metadata.create_all(connection)
+                for statement in _creating_statements(connection.dialect.name):
+                    connection.exec_driver_sql(statement)
             if connection.scalar(select(schema.c.version)) is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
 
