@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a program, it begin
 
 from generated_pages import fill, pages, table
 from luthier.cli import main
+from luthier.cli.click_texts import usage
 from luthier.language import say
 from luthier.settings import Settings
 
@@ -53,7 +54,7 @@ def _section(command: click.Command, context: click.Context, path: str) -> str:
     heading = "#" * path.count(" ") + "#"
     lines = [f"{heading} {path}\n", f"{_escape(description)}\n"]
     if not isinstance(command, click.Group):
-        lines.append(f"`{' '.join(filter(None, (path, arguments, '[OPTIONS]')))}`\n")
+        lines.append(f"`{' '.join(filter(None, (path, arguments, usage('[OPTIONS]'))))}`\n")
     lines += [say("Example: ", "例子：") + _code(example) + "\n" for example in examples]
     own = [param for param in command.params if param.name not in (*SHARED, *Settings.model_fields)]
     records = [record for param in own if (record := param.get_help_record(context))]

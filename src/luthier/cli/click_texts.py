@@ -85,6 +85,7 @@ _TEXTS = {
 }
 
 
+_USAGE = {"OPTIONS": "选项", "COMMAND": "命令", "ARGS": "参数"}  # what click itself writes in lines of usage
 _TYPE_NAMES: dict[type[click.ParamType[Any]], str] = {  # in errors and, in capitals, in the help of options
     click.types.IntParamType: "整数",
     click.IntRange: "整数",
@@ -139,6 +140,8 @@ def install() -> None:
     for kind, chinese in _TYPE_NAMES.items():
         if isinstance(kind.name, str):  # not yet installed
             setattr(kind, "name", _type_name(kind.name, chinese))  # noqa: B010
+    if not hasattr(click.HelpFormatter.write_usage, "luthier"):
+        setattr(click.HelpFormatter, "write_usage", _with_usage(click.HelpFormatter.write_usage))  # noqa: B010
     setattr(_textwrap, "term_len", cell_width)  # noqa: B010
     setattr(_textwrap, "TextWrapper", CellTextWrapper)  # noqa: B010
 
@@ -158,6 +161,20 @@ def _translated_plural(original: Callable[[str, str, int], str]) -> Callable[[st
 
     _mark(translate)
     return translate
+
+
+def usage(arguments: str) -> str:
+    """A line of usage in the language of this process; the names of a command's own arguments stay."""
+    words = re.compile("|".join(rf"\b{word}\b" for word in _USAGE))
+    return words.sub(lambda match: _USAGE[match[0]], arguments) if current() == "zh" else arguments
+
+
+def _with_usage(original: Callable[..., None]) -> Callable[..., None]:
+    def write_usage(formatter: click.HelpFormatter, prog: str, args: str = "", prefix: str | None = None) -> None:
+        original(formatter, prog, usage(args), prefix)
+
+    _mark(write_usage)
+    return write_usage
 
 
 def _type_name(english: str, chinese: str) -> property:
