@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ MODEL = "gpt-4o-mini-2024-07-18"
 @contextmanager
 def serve_process(data: Path, settings: Mapping[str, str] = {}) -> Iterator[tuple[OpenAI, int]]:
     """(client, pid) of the server, which ends with the block. `settings`: variables of the environment."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `kill` ends the block, too, and so the server
     command = [sys.executable, "-m", "luthier", "serve", "--port", "0", "--data", str(data)]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | dict(settings)
