@@ -134,6 +134,16 @@ def test_no_key_is_unaccounted_for(tmp_path: Path, extra: dict[str, Any], record
         assert is_empty or key in named or is_used, (key, value)
 
 
+@pytest.mark.parametrize("key", ["source", "title", "topic", "metadata", "notes"])
+def test_an_unused_key_of_long_texts_is_a_warning_whatever_its_name(tmp_path: Path, key: str) -> None:
+    text = "The Elbe rises in the Giant Mountains, passes Dresden and Hamburg, and ends in the North Sea."
+    record = {"question": "Translate.", "answer": "Die Elbe …", key: {"text": text} if key == "metadata" else text}
+    assert codes(checked(tmp_path / "f", record)[1]) == {("column_unused", "warning")}
+    assert codes(
+        checked(tmp_path / "f", record | {key: "https://example.org/" + "a" * 60 if key == "source" else 7})[1]
+    ) == {("column_unused", "note")}
+
+
 @pytest.mark.parametrize("key", ["dialog", "dialogue", "chat", "turns", "对话"])
 @pytest.mark.parametrize("turn", [("from", "value"), ("role", "content")])
 def test_turns_are_read_under_any_of_their_names(tmp_path: Path, key: str, turn: tuple[str, str]) -> None:

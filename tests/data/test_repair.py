@@ -174,6 +174,61 @@ HOPELESS = [
 ]
 
 
+TEXT = "The Elbe rises in the Giant Mountains and is 1,094 km long."
+TEXTS = [TEXT, [TEXT], {"text": TEXT}, "易北河发源于捷克的巨人山脉"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "source",
+        "topic",
+        "title",
+        "metadata",
+        "meta",
+        "tags",
+        "language",
+        "category",
+        "id",
+        "url",
+        "type",
+        "来源",
+        "主题",
+    ],
+)
+@pytest.mark.parametrize("value", TEXTS)
+def test_a_key_of_a_message_is_not_dropped_with_its_text(tmp_path: Path, key: str, value: Any) -> None:
+    text = line({"messages": [USER | {key: value}, ANSWER]})
+    out, (reject,), _ = repaired(tmp_path / "file", text.encode())
+    assert (out, reject["text"]) == (b"", text)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"metadata": {"style": "ironic"}}, {"language": "French"}, {"topic": "piracy"}, {"difficulty": "easy"},
+        {"meta": {"loss": 0}}, {"meta": {"id": 3, "score": 1}}, {"tags": ["7", "rhymed"]}, {"length": "short"},
+    ],
+)  # fmt: skip
+def test_a_word_that_an_answer_may_depend_on_is_not_dropped(tmp_path: Path, extra: dict[str, Any]) -> None:
+    out, rejects, _ = repaired(tmp_path / "file", line({"messages": [USER | extra, ANSWER]}).encode())
+    assert (out, len(rejects)) == (b"", 1)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id": "msg_01"}, {"source": "web"}, {"timestamp": "2024-05-01T10:00:00Z"}, {"date": "2024年5月1日"},
+        {"time": "2024-05-01 10:00:00"}, {"lang": "zh-CN"}, {"topic": 3}, {"meta": {"id": "a-7", "lang": "en", "n": 2}},
+        {"tags": ["t1", "t2"]}, {"url": "https://example.org/a?b=1"}, {"category": None}, {"language": "fr"},
+        {"来源": "百科"}, {"编号": "7"},
+    ],
+)  # fmt: skip
+def test_numbers_times_and_identifiers_are_dropped_from_messages(tmp_path: Path, extra: dict[str, Any]) -> None:
+    out, rejects, repairs = repaired(tmp_path / "file", line({"messages": [USER | extra, ANSWER | {"id": 1}]}).encode())
+    assert (json.loads(out), rejects, repairs.counts) == (GOOD, [], {"message_unrecognized_key": 1})
+
+
 @pytest.mark.parametrize(("text", "meant", "codes"), CASES)
 def test_what_is_certain_is_mended(tmp_path: Path, text: str, meant: Any, codes: list[str]) -> None:
     content = f"{line(GOOD)}\n\n{text}\n".encode()

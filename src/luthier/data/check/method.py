@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luthier.data.examples.example import kind_of
-from luthier.data.examples.key_meanings import is_empty, is_harmless
+from luthier.data.examples.key_meanings import describes, is_empty
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import parse_line, read_lines
 
@@ -47,4 +47,4 @@ def _is_item(example: dict[str, Any]) -> bool:
         return False
     roles = [message.get("role") if isinstance(message, dict) else None for message in messages]
     fields = [key for key in example if key not in _CHAT_KEYS and not is_empty(example[key])]
-    return roles[-1] == "user" and "assistant" not in roles and any(not is_harmless(key, "text") for key in fields)
+    return roles[-1] == "user" and "assistant" not in roles and not all(map(describes, fields))

@@ -3,6 +3,7 @@
 For `check`, an unused key that decides the meaning of an example is an error; any other is a note.
 """
 
+import re
 from typing import Any, Literal
 
 Meaning = Literal["loss", "reasoning", "media", "preference", "rating", "context", "system", "arguments"]
@@ -34,15 +35,23 @@ _NAMES: dict[Meaning, str] = {
 _MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
 _UNTRAINED = frozenset(("ignore", "ignored", "ignore_loss", "no_loss", "no_train", "exclude", "excluded"))
 _EITHER = frozenset(("mask", "masked"))  # in some formats 1 means trained, in others not trained
-_HARMLESS = frozenset(
+_IDENTIFYING = frozenset(
     """
-    id ids idx index uid uuid qid no number row line source sources dataset origin url link category categories class
-    type task tag tags topic topics domain subject lang language locale model model_name generator engine created
-    created_at updated updated_at date time timestamp author annotator user_id session_id conversation_id message_id
-    name title split meta metadata version hash md5 sha256 difficulty level length num_tokens tokens usage prefix
-    序号 编号 来源 类别 分类 标签 日期 时间 作者 主题 语言 难度
+    id ids idx index uid uuid qid no number row line source sources dataset origin url link type model model_name
+    generator engine created created_at updated updated_at date time timestamp author annotator user_id session_id
+    conversation_id message_id name split version hash md5 sha256 num_tokens tokens usage
+    序号 编号 来源 日期 时间 作者
     """.split()  # noqa: SIM905 - a list of words is easier to read
 )
+_DESCRIBING = frozenset(  # one word under these may be what the answer depends on, such as a language
+    """
+    category categories class task tag tags topic topics domain subject lang language locale title meta metadata
+    difficulty level length prefix 类别 分类 标签 主题 语言 难度
+    """.split()  # noqa: SIM905
+)
+_IDENTIFIER = re.compile(r"[!-~]{1,200}|\S{1,8}")
+_TIME = re.compile(r"\d[\d\s:.,/+TZ年月日时分秒-]{0,60}")
+_CODE = re.compile(r"(?=\D*\d)[!-~]{1,40}|[a-z]{2}([-_][A-Za-z]{2,4})?")  # topic_3, zh-CN
 _EMPTY_TEXTS = frozenset(("", "[]", "{}", "null", "none", "nan", "n/a", "#n/a"))
 _NO = frozenset(("false", "0", "no", "0.0", "否"))
 _YES = frozenset(("true", "1", "yes", "1.0", "是"))
@@ -83,9 +92,27 @@ def flagged_weight(key: str, value: Any) -> int | None:
     return int(truth != (name in _UNTRAINED))
 
 
+def describes(key: str) -> bool:
+    """Whether the key, by its name, only identifies or describes the example. Its value may still be a text."""
+    return key.strip().lower() in _IDENTIFYING | _DESCRIBING
+
+
 def is_description(key: str, value: Any) -> bool:
-    """Whether the key, by its name, only identifies or describes the example, or its value is empty."""
-    return key.strip().lower() in _HARMLESS or is_empty(value)
+    """Whether the value is empty, or the key describes the example and no text is lost with its value."""
+    return is_empty(value) or (describes(key) and _is_label(key.strip().lower(), value))
+
+
+def _is_label(name: str, value: Any) -> bool:
+    """Whether a value is a number, a truth value, a time or a short identifier, or an object or list of such."""
+    if isinstance(value, dict):
+        return all(is_harmless(key, member) and meaning_of(key, member) is None for key, member in value.items())
+    if isinstance(value, list):
+        return all(_is_label(name, element) for element in value)
+    if isinstance(value, str):
+        text = value.strip()
+        is_code = bool(_TIME.fullmatch(text) or _CODE.fullmatch(text))
+        return is_code or is_empty(text) or (name in _IDENTIFYING and bool(_IDENTIFIER.fullmatch(text)))
+    return True
 
 
 def is_harmless(key: str, value: Any) -> bool:
