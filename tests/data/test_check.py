@@ -101,8 +101,12 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
             answer(content=None, refusal="No."),
             chat({"role": "system", "content": ""}, USER, ANSWER),
             {"prompt": "x", "completion": ""},
+            answer(content=" "),
+            answer(content="\u3000\n"),
+            answer(content=[{"type": "text", "text": " "}]),
+            {"prompt": "x", "completion": "\n "},
         ],
-        [answer(content=" "), chat(USER, CALL | {"content": ""})],
+        [answer(content=" a"), {"prompt": " ", "completion": " a"}, chat(USER, CALL | {"content": ""})],
     ),
     "content_type": (
         [
@@ -366,6 +370,12 @@ def test_nothing_from_a_schema_is_fetched_or_run(check: Any) -> None:
 def test_a_function_may_return_nothing(check: Any) -> None:
     empty = {"role": "tool", "content": "", "tool_call_id": "call_1"}
     report = check(raw(chat(USER, tool_call(), empty, ANSWER)), minimum_examples=1)
+    assert [(f.code, f.severity) for f in report.findings] == [("missing_content", "warning")]
+
+
+@pytest.mark.parametrize("role", ["user", "system", "developer"])
+def test_white_space_of_others_may_be_meant(check: Any, role: str) -> None:
+    report = check(raw(chat({"role": role, "content": " \u3000"}, USER, ANSWER)), minimum_examples=1)
     assert [(f.code, f.severity) for f in report.findings] == [("missing_content", "warning")]
 
 

@@ -65,6 +65,30 @@ def test_a_context_becomes_part_of_the_question(tmp_path: Path, record: dict[str
     assert codes(findings) == set()
 
 
+@pytest.mark.parametrize("missing", ["nan", "None", "N/A", "NULL", " ", "\u3000", "#N/A", "[]", None])
+@pytest.mark.parametrize("key", ["context", "材料", "system", "system_prompt", "history"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"instruction": "Who?", "input": "N/A", "output": "Me."},
+        {"question": "Who?", "answer": "Me."},
+        {"question": "Who?", "input": "nan", "chosen": "Me.", "rejected": "You."},
+    ],
+)
+def test_missing_values_are_not_written(tmp_path: Path, record: dict[str, Any], key: str, missing: Any) -> None:
+    (example,), findings = checked(
+        tmp_path / "f", record | {key: missing}, method="dpo" if "rejected" in record else "supervised"
+    )
+    assert said(example.get("input", example))[0] == ("user", "Who?")
+    assert codes(findings) == set()
+
+
+def test_the_first_filled_system_prompt_is_used(tmp_path: Path) -> None:
+    record = {"system": "nan", "system_prompt": "Be brief.", "question": "Who?", "answer": "Me."}
+    (example,), _ = checked(tmp_path / "f", record)
+    assert said(example)[0] == ("system", "Be brief.")
+
+
 @pytest.mark.parametrize(
     ("extra", "code"),
     [

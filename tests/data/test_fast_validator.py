@@ -14,7 +14,7 @@ from luthier.data.findings import Report
 from luthier.data.jsonl.fast_validator import Run, find_runs
 from property_examples import example_count
 
-texts = st.text(
+texts = st.text(st.sampled_from(" \n\t\xa0\u2028\u3000"), max_size=3) | st.text(
     st.sampled_from('ab "\\/\n\r\t{}[],:中é😀\u2028\x00\x7f\ufeffu0') | st.characters(codec="utf-8"), max_size=8
 )
 messages = st.fixed_dictionaries(
@@ -86,6 +86,21 @@ def test_what_people_write_is_proved(style: dict[str, Any]) -> None:
     for end in ("\n", "\r\n"):
         line = (json.dumps({"messages": turns}, **style) + end).encode()
         assert find_runs(memoryview(bytearray(line * 3))) == [Run(0, len(line) * 3, 3, True)]
+
+
+WHITE_SPACE = [char for char in map(chr, range(0x3001)) if char.isspace()]
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_no_white_space_is_proved_a_text(ascii_only: bool) -> None:
+    for char in WHITE_SPACE:
+        for text in (char, char + "\n ", " " + char):
+            turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]
+            line = (json.dumps({"messages": turns}, ensure_ascii=ascii_only) + "\n").encode()
+            assert [run.is_valid for run in find_runs(memoryview(bytearray(line)))] == [False], repr(text)
+            line = line.replace(b'"a"', b'"' + json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode() + b'a"')
+            line = line.replace(b'"}]', b'b"}]')
+            assert [run.is_valid for run in find_runs(memoryview(bytearray(line)))] == [True], repr(text)
 
 
 def test_one_other_line_costs_no_more_than_itself() -> None:

@@ -16,6 +16,7 @@ from luthier.data.convert.records import (
     decoded,
     find,
     history_turns,
+    is_filled_text,
     system_prompt,
 )
 
@@ -109,7 +110,7 @@ def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str]
         used.add(str(key))
     elif isinstance(value, str):
         contexts = [name for name in record if name.strip().lower() in CONTEXTS and name != key]
-        texts = {name: record[name] for name in contexts if isinstance(record[name], str)}
+        texts = {name: record[name] for name in contexts if is_filled_text(record[name])}
         messages.append({"role": "user", "content": "\n".join(filter(None, (value, *texts.values())))})
         used |= {str(key), *texts}
     return messages, used, definitions(record.get("tools"))

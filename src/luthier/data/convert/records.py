@@ -51,9 +51,14 @@ def find(record: Example, names: Iterable[str]) -> str | None:
 
 
 def system_prompt(record: Example) -> SystemPrompt:
-    """The system prompt of an object, from the first key that may hold one."""
-    key = next((key for key in record if key.strip().lower() in SYSTEMS and isinstance(record[key], str)), None)
+    """The system prompt of an object, from the first key that holds one."""
+    key = next((key for key in record if key.strip().lower() in SYSTEMS and is_filled_text(record[key])), None)
     return SystemPrompt("", []) if key is None else SystemPrompt(record[key], [key])
+
+
+def is_filled_text(value: Any) -> bool:
+    """Whether it is text, and not the mark of a missing value, such as "nan"."""
+    return isinstance(value, str) and not is_empty(value)
 
 
 def decoded(value: Any) -> Any:

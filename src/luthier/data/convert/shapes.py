@@ -19,6 +19,7 @@ from luthier.data.convert.records import (
     decoded,
     find,
     history_turns,
+    is_filled_text,
     system_prompt,
 )
 from luthier.data.examples.example import kind_of
@@ -160,11 +161,10 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
     def convert(record: Example) -> Converted | None:
         if not isinstance(record.get(question), str):
             return None
-        texts = {key: record[key] for key in contexts if isinstance(record.get(key), str)}
+        texts = {key: record[key] for key in contexts if is_filled_text(record.get(key))}
         after = [key for key in texts if question.strip().lower() == "instruction" or key.strip().lower() == "input"]
         before = [key for key in texts if key not in after]
-        parts = [*(texts[key] for key in before if texts[key]), record[question]]
-        text = "\n\n".join(parts)
+        text = "\n\n".join([*(texts[key] for key in before), record[question]])
         text = "\n".join(part for part in (text, *(texts[key] for key in after)) if part)
         system = system_prompt(record)
         history = find(record, ("history", "历史"))

@@ -2,8 +2,9 @@
 
 It takes a few passes over the bytes of a block. They are checked to be UTF-8, quotation marks inside strings are
 masked, and one regular expression (run by C) then matches line after line of the commonest form: nothing but
-`messages`, each with a role and a text, the last from the assistant. A line that matches has no structural fault. A
-line that does not match is not necessarily faulty: the full check decides. A test compares the two on random files.
+`messages`, each with a role and a text that is not blank, the last from the assistant. A line that matches has no
+structural fault. A line that does not match is not necessarily faulty: the full check decides. A test compares the two
+on random files.
 """
 
 import re
@@ -19,11 +20,17 @@ Positions = NDArray[np.intp]
 
 _QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _MASK = b'"\\\n\r_'
 
+# What `str.strip` removes, in UTF-8 and as escapes in JSON.
+_WHITE_SPACE = (
+    r"(?:\x20|\\[fnrt]|\\u(?:00(?:0[9A-Da-d]|1[C-Fc-f]|20|85|[Aa]0)|1680|20(?:0[0-9Aa]|2[89Ff]|5[Ff])|3000)"
+    r"|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)"
+)
+
 
 def _line_pattern(comma: str, colon: str) -> re.Pattern[bytes]:
     """A pattern of one or more lines. It never matches two quotation marks in a row; `_mask_strings` relies on that."""
     opening = rf'\{{"role"{colon}"'
-    text = rf'"{comma}"content"{colon}"[^"]++"\}}'
+    text = rf'"{comma}"content"{colon}"(?!{_WHITE_SPACE}*+")[^"]++"\}}'
     turn = rf"(?:(?:user|system|developer){text}{comma}{opening})*+assistant{text}"
     line = rf'\{{"messages"{colon}\[{opening}{turn}(?:{comma}{opening}{turn})*+\]\}}\r?\n'
     return re.compile(f"(?:{line})++".encode())

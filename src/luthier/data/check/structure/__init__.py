@@ -109,7 +109,10 @@ def _check_completion(example: dict[str, Any]) -> Findings:
     for key in _COMPLETION_KEYS:
         if not isinstance(example[key], str):
             yield make_finding("content_type", key=key, value=example[key])
-    if example["completion"] == "":  # an empty prompt is fine: the model then learns unconditional text
+    completion = example["completion"]
+    if (
+        isinstance(completion, str) and not completion.strip()
+    ):  # an empty prompt is fine: the model then learns unconditional text
         yield make_finding("missing_content", key="completion")
 
 

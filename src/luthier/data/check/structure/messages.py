@@ -71,7 +71,8 @@ def content(message: dict[str, Any]) -> Findings:
     elif value is not None and not _has_text(value) and not calls:
         detail = {"tool": "result", "function": "result", "user": "question"}.get(str(message.get("role")), "")
         finding = make_finding("missing_content", key="content", detail=detail)
-        yield replace(finding, severity="warning") if detail else finding
+        may_be_meant = detail or (message.get("role") != "assistant" and value)  # white space
+        yield replace(finding, severity="warning") if may_be_meant else finding
 
 
 def _content_fault(value: Any) -> Finding:
@@ -100,7 +101,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _has_text(value: str | list[dict[str, str]]) -> bool:
-    return bool(value) if isinstance(value, str) else any(part["text"] for part in value)
+    """Whether it has more than white space."""
+    texts = [value] if isinstance(value, str) else [part["text"] for part in value]
+    return any(map(str.strip, texts))
 
 
 @message_check
