@@ -112,6 +112,52 @@ def test_wordings(raw: httpx.Client, params: dict[str, Any], param: str | None, 
     assert len(error["message"]) < 400
 
 
+_FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "param"),
+    [
+        ("/responses", {"tool_choice": _FUNCTION}, "tool_choice.name"),
+        ("/responses", {"tool_choice": {"type": "function", "function": {}}}, "tool_choice.name"),
+        (
+            "/responses",
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [_FUNCTION]}}},
+            "tool_choice.mode",
+        ),
+        ("/responses", {"input": [{"type": "message", "message": {"role": "user"}}]}, "input[0].role"),
+        ("/responses/input_tokens", {"tool_choice": _FUNCTION}, "tool_choice.name"),
+        ("/chat/completions", {"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ("/chat/completions", {"tools": [{"type": "function", "name": "f"}]}, "tools[0].function"),
+        ("/chat/completions", {"tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name"),
+        (
+            "/chat/completions",
+            {"tool_choice": {"type": "function", "function": {}, "name": "f"}},
+            "tool_choice.function.name",
+        ),
+        (
+            "/chat/completions",
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.name",
+        ),
+    ],
+)
+def test_a_missing_parameter_is_named_where_it_is_missing(
+    raw: httpx.Client, path: str, params: dict[str, Any], param: str
+) -> None:
+    needed = {"messages": MESSAGES} if path == "/chat/completions" else {"input": "hi"}
+    error = raw.post(path, json={"model": "gpt-4o-mini"} | needed | params).json()["error"]
+    assert (error["param"], error["code"]) == (param, MISSING), error
+    assert error["message"] == f"Missing required parameter: '{param}'."
+
+
+def test_an_unknown_parameter_with_the_name_of_its_parents_parameter(raw: httpx.Client) -> None:
+    """`type` is a parameter of the parent, so only the error's input tells which of the two is unknown."""
+    body = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "type": "object"}}}
+    answer = raw.post("/chat/completions", json={"model": "gpt-4o-mini", "messages": MESSAGES} | body)
+    assert answer.json()["error"]["param"] == "response_format.json_schema.type"
+
+
 def test_many_faults_cost_no_more_than_one(raw: httpx.Client) -> None:
     """Each branch of a union reports each entry; comparing all errors with all would block the server for minutes."""
     parts = [{"role": "user", "content": [7] * 60_000}]

@@ -27,7 +27,7 @@ def validation_error(errors: Sequence[Any], body: Any) -> BadRequestError:
     kind, value, context = first["type"], first.get("input"), first.get("ctx") or {}
     param = _param(_path(first, body))
     if kind == "union_tag_not_found":
-        return validation_error([{"type": "missing", "loc": (*first["loc"], "type")}], body)
+        return validation_error([{"type": "missing", "loc": (*first["loc"], "type"), "input": value}], body)
     if kind == "none_required":
         message = f"Unsupported parameter: '{param}' is not available on this server."
         return BadRequestError(message, param=param, code="unsupported_parameter")
@@ -200,7 +200,7 @@ def _parts_in_body(error: Any, body: Any) -> list[bool]:
     """For each part of the location whether it is a key or index of `body`, not the name of a union's branch."""
     parts, value, in_body = error["loc"], body, []
     for position, part in enumerate(parts):
-        if _is_tag(value, part, parts[position + 1 :]):
+        if _is_tag(value, part, parts[position + 1 :], error):
             in_body.append(False)
         elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
             in_body.append(True)
@@ -210,9 +210,17 @@ def _parts_in_body(error: Any, body: Any) -> list[bool]:
     return in_body
 
 
-def _is_tag(value: Any, part: Any, rest: Sequence[Any]) -> bool:
-    """Whether `part` is the tag of a union's branch, not the field of the same name, such as `text` of a text part."""
-    return isinstance(value, dict) and bool(rest) and value.get("type") == part and rest[0] in value
+def _is_tag(value: Any, part: Any, rest: Sequence[Any], error: Any) -> bool:
+    """Whether `part` is the tag of a union's branch, not the field of the same name, such as `text` of a text part.
+
+    The input of an error tells which object the last part belongs to; it is that object itself if a field is missing.
+    """
+    if not (isinstance(value, dict) and rest and value.get("type") == part):
+        return False
+    if len(rest) > 1:
+        return rest[0] in value
+    is_missing = error["type"] == "missing"
+    return (is_missing or rest[0] in value) and error.get("input") == (value if is_missing else value[rest[0]])
 
 
 def _path(error: Any, body: Any) -> list[str | int]:
