@@ -207,19 +207,25 @@ def test_what_a_download_left_in_place_of_the_data(tmp_path: Path, content: byte
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "code"),
     [
-        b'[{"messages": [{"role": "user", "content": "cut \\ud83d"}, {"role": "assistant", "content": "a"}]}]',
-        b'[{"messages": [{"role": "user", "content": "%s\xff"}]}]' % ("债券" * 300).encode(),
-        b'[{"id": 123456789012345678901234567890, "messages": [{"role": "user", "content": "a"}]}]',
+        (
+            b'[{"messages": [{"role": "user", "content": "cut \\ud83d"}, {"role": "assistant", "content": "a"}]}]',
+            "lone_surrogate",
+        ),
+        (b'[{"messages": [{"role": "user", "content": "%s\xff"}]}]' % ("债券" * 300).encode(), "encoding_invalid"),
+        (b'[{"id": 123456789012345678901234567890, "messages": [{"role": "user", "content": "a"}]}]', ""),
     ],
 )
-def test_what_json_cannot_hold_everywhere_is_for_the_check(tmp_path: Path, content: bytes) -> None:
+def test_what_json_cannot_hold_everywhere_is_for_the_check(tmp_path: Path, content: bytes, code: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with prepared(path) as file:
         (line,) = file.path.read_bytes().splitlines()
-    assert json.loads(line)["messages"]
+        findings = check_file(file.path, minimum_examples=1).findings
+    text, original = (raw.decode(errors="surrogateescape") for raw in (line, content[1:-1]))
+    assert json.loads(text) == json.loads(original)
+    assert not code or code in {finding.code for finding in findings}
 
 
 def test_long_arrays_are_read_in_pieces(tmp_path: Path) -> None:

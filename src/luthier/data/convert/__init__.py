@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,7 +108,16 @@ def _write(form: Form, shape: Shape | None, out: Path, unused: _Unused) -> None:
 
 
 def _encode(record: Any) -> bytes:
-    try:
-        return orjson.dumps(record)
-    except TypeError:  # a lone surrogate, or an integer of more than 64 bits: the check reports them
-        return json.dumps(record).encode()
+    """JSON that keeps what the check must report: NaN, large integers, surrogates. Those that stand for bytes of the
+    file become these bytes, others escapes.
+    """
+    with suppress(TypeError):  # a surrogate, or an integer of more than 64 bits
+        line = orjson.dumps(record)
+        if b"null" not in line:  # orjson writes it for NaN and infinity
+            return line
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    with suppress(UnicodeEncodeError):
+        line = text.encode("utf-8", "surrogateescape")
+        if line.decode("utf-8", "surrogateescape") == text:
+            return line
+    return json.dumps(record).encode()

@@ -16,7 +16,7 @@ from luthier.data.convert.tables import csv_rows, has_known_names, looks_like_ta
 from luthier.data.convert.workbooks import PARQUET, is_workbook, parquet_rows, workbook_rows
 from luthier.data.examples.example import kind_of
 from luthier.data.findings import FindingError, make_finding
-from luthier.data.jsonl.reader import MAX_LINE_BYTES, parse_line, read_lines
+from luthier.data.jsonl.reader import MAX_LINE_BYTES, Line, parse_json, parse_line, read_lines
 
 _SAMPLE_SIZE = 50  # records from which the shape is recognised
 _CHUNK = 256 * 1024
@@ -119,12 +119,24 @@ def _pandas_rows(value: dict[str, Any]) -> list[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[Any]:
     """The value of each line. A comma after it, as in an array without its brackets, is ignored."""
     for line in read_lines(path):
-        for raw in (line.raw, line.raw.rstrip().removesuffix(b",")):
-            with suppress(FindingError):
-                yield parse_line(replace(line, raw=raw))
-                break
-        else:
-            yield line.raw
+        bare = line.raw.rstrip().removesuffix(b",")
+        value = _value(line)
+        if isinstance(value, bytes) and bare != line.raw:
+            value = _value(replace(line, raw=bare))
+        yield line.raw if isinstance(value, bytes) else value
+
+
+def _value(line: Line) -> Any:
+    """The JSON value of a line; its bytes if it has none, or an ambiguous one.
+
+    NaN and bytes that are not UTF-8 (as surrogates) remain in the value, which is converted like the others: the check
+    names them, and a repair replaces them.
+    """
+    with suppress(FindingError):
+        return parse_line(line)
+    with suppress(FindingError):
+        return line.raw if line.is_truncated else parse_json(line.raw.decode(errors="surrogateescape"), with_nan=True)
+    return line.raw
 
 
 def _is_one_array(start: bytes) -> bool:
@@ -159,7 +171,9 @@ def _is_chain(start: bytes) -> bool:
 
 
 def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
-    """Consecutive JSON values, read in chunks. Text that is not JSON is yielded as bytes, with everything after it."""
+    """Consecutive JSON values, read in chunks. An ambiguous value is yielded as the bytes of its text, and text that is
+    not JSON with everything after it.
+    """
     decoder = json.JSONDecoder()
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         text = file.read(_CHUNK).lstrip()
@@ -182,7 +196,8 @@ def _values(path: Path, *, inside_array: bool = False) -> Iterator[Any]:
             if end == len(text) and not isinstance(value, dict | list) and (more := file.read(_CHUNK)):
                 text += more  # a number may continue
                 continue
-            yield value
+            raw = text[:end].encode(errors="surrogateescape").replace(b"\r", b" ").replace(b"\n", b" ")
+            yield _value(Line(0, raw, 0))  # no line break was in a string
             text = text[end:]
 
 

@@ -90,9 +90,12 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
 
 
 def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
-    """The rows of a CSV file. Of a row with an unclosed quotation mark, only the first line is taken as the row."""
+    """The rows of a CSV file. Of a row with an unclosed quotation mark, only the first line is taken as the row.
+
+    Bytes that are not UTF-8 become surrogates, as by "surrogateescape".
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = _Lines(file)
         while True:
             start = lines.number

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def _cell_text(cell: object) -> str:
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file. Raises `FindingError` if pyarrow is not installed or the file is damaged."""
+    """The rows of a Parquet file. Raises `FindingError` if pyarrow is not installed, if the file is damaged, or if a
+    text in it is not UTF-8.
+    """
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -146,6 +149,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
         for batch in ParquetFile(path).iter_batches(_ROWS_AT_ONCE):
             for row in batch.to_pylist():
                 yield {key: _json_value(value) for key, value in row.items() if value is not None}
+    except UnicodeDecodeError as error:  # pyarrow does not verify the texts that it reads
+        raise FindingError(make_finding("encoding_invalid", value=f"0x{error.object[error.start]:02x}")) from None
     except (ArrowException, OSError) as error:
         raise _damaged("Parquet", error) from error
 
@@ -156,11 +161,15 @@ def _damaged(name: str, error: Exception) -> FindingError:
 
 
 def _json_value(value: Any) -> Any:
-    """A value of Arrow as a JSON value: structures without their null members, other types as text."""
+    """A value of Arrow as a JSON value: structures without their null members, NaN as null (pandas writes it for a
+    missing value), bytes that are not UTF-8 as surrogates, other types as text.
+    """
     if isinstance(value, dict):
         return {key: _json_value(member) for key, member in value.items() if member is not None}
     if isinstance(value, list):
         return [_json_value(member) for member in value]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, float) and isnan(value):
+        return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

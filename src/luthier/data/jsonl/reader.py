@@ -152,10 +152,12 @@ def _parse_fast(raw: bytes) -> Any:
     return value
 
 
-def parse_json(text: str) -> Any:
-    """A standard JSON value: no NaN, no infinity, no lone surrogate, at most `MAX_DEPTH` levels of nesting."""
+def parse_json(text: str, *, with_nan: bool = False) -> Any:
+    """A standard JSON value: no infinity, no lone surrogate as an escape, no equal keys, at most `MAX_DEPTH` levels of
+    nesting; NaN only `with_nan`.
+    """
     try:
-        value = _DECODER.decode(text)
+        value = (_DECODER_OF_NAN if with_nan else _DECODER).decode(text)
     except RecursionError:
         raise FindingError(make_finding("nesting_too_deep", detail=str(MAX_DEPTH))) from None
     except json.JSONDecodeError as error:
@@ -208,6 +210,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise FindingError(make_finding("number_invalid", value=name))
 
 
+def _nan(name: str) -> float:
+    return math.nan if name == "NaN" else _refuse_constant(name)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
@@ -241,3 +247,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object)
+_DECODER_OF_NAN = json.JSONDecoder(parse_constant=_nan, parse_float=_finite, object_pairs_hook=_object)
