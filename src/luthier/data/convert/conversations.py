@@ -1,14 +1,27 @@
 """Lists of turns → messages: ShareGPT (`from`, `value`), roles of tool calls, pairs of question and answer.
 
-A turn that cannot be read becomes a message with the same fault, which the check reports, so that nothing is lost.
+A turn that cannot be read becomes a message with the same fault, which the check reports; a list is not
+converted if a turn has no known key of its speaker or text. So nothing is lost.
 """
 
 import json
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any
 
 from luthier.data.convert.call_texts import has_call_texts, read_call_texts
-from luthier.data.convert.records import Converted, Example, account, decoded, system_prompt
+from luthier.data.convert.records import (
+    ANSWER_KEYS,
+    QUESTION_KEYS,
+    Converted,
+    Example,
+    account,
+    decoded,
+    is_filled_text,
+    question_key,
+    question_text,
+    system_prompt,
+)
 from luthier.data.examples.key_meanings import flagged_weight, is_empty, meaning_of
 
 _ROLES = {
@@ -16,15 +29,13 @@ _ROLES = {
     "model": "assistant", "bot": "assistant", "system": "system", "developer": "developer", "function_call": "call",
     "tool_call": "call", "observation": "result", "tool": "result", "tool_response": "result",
     "function_response": "result", "用户": "user", "助手": "assistant", "系统": "system",
+    "ai": "assistant", "工具": "result",
 }  # fmt: skip
 FOREIGN_ROLES = frozenset(("function_call", "tool_call", "observation", "tool_response", "function_response"))
-_SPEAKERS, _TEXTS = ("from", "role", "speaker"), ("value", "content", "text")
+SPEAKERS = ("from", "role", "speaker", "角色", "说话人")
+TEXTS = ("value", "content", "text", "utterance", "message", "内容", "文本")
 _MESSAGE_KEYS = ("name", "tool_calls", "tool_call_id", "function_call", "refusal")
 _CALL_KEYS = frozenset(("name", "arguments", "parameters", "args", "id", "type"))
-_QUESTION_KEYS, _ANSWER_KEYS = (
-    ("human", "user", "input", "question", "prompt", "instruction", "query", "q", "问", "问题", "用户"),
-    ("assistant", "gpt", "output", "answer", "response", "completion", "reply", "a", "答", "回答", "答案"),
-)
 
 
 @dataclass
@@ -34,12 +45,11 @@ class _Conversation:
     messages: list[Example] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)  # ids of calls without a result yet
     unused: Example = field(default_factory=dict)
-    calls: int = 0
+    ids: set[str] = field(default_factory=set)  # of all calls
 
     def add(self, turn: Example) -> None:
         """Adds one turn."""
-        speaker_key = next((key for key in _SPEAKERS if key in turn), "")
-        text_key = next((key for key in _TEXTS if key in turn), "")
+        speaker_key, text_key = _first_key(turn, SPEAKERS), _first_key(turn, TEXTS)
         speaker, text = turn.get(speaker_key), turn.get(text_key)
         role = _ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
         extra = self._extra(turn, {speaker_key, text_key}, role)
@@ -73,10 +83,15 @@ class _Conversation:
 
     def _add_call(self, text: Any, extra: Example) -> None:
         value = decoded(text)
-        functions: list[Any] = [_function(call) for call in (value if isinstance(value, list) else [value])]
+        values = value if isinstance(value, list) else [value]
+        functions: list[Any] = [_function(call) for call in values]
         if not functions or not all(functions):
-            functions = [text]  # which the check reports
-        calls = [{"id": self._next_id(), "type": "function", "function": function} for function in functions]
+            values, functions = [{}], [text]  # which the check reports
+        ids = [self._id_of(call.get("id")) for call in values]
+        calls = [
+            {"id": call_id, "type": "function", "function": function}
+            for call_id, function in zip(ids, functions, strict=True)
+        ]
         last = self.messages[-1] if self.messages else {}
         is_open = last.get("role") == "assistant" and last.get("weight") == extra.get("weight")
         if is_open and isinstance(last.get("tool_calls", []), list) and "function_call" not in last:
@@ -87,19 +102,42 @@ class _Conversation:
             self.pending = []
         self.pending += [str(call["id"]) for call in calls]
 
-    def _next_id(self) -> str:
-        self.calls += 1
-        return f"call_{self.calls}"
+    def _id_of(self, own: Any) -> str:
+        """The id of the next call: its own one if no earlier call has it, else a new one."""
+        numbered = (f"call_{number}" for number in count(len(self.ids) + 1))
+        candidates = chain([own] if isinstance(own, str) and own else [], numbered)
+        call_id = next(candidate for candidate in candidates if candidate not in self.ids)
+        self.ids.add(call_id)
+        return call_id
 
     def _add_result(self, text: Any, extra: Example) -> None:
-        call_id = {"tool_call_id": self.pending.pop(0)} if self.pending else {}
+        """Adds the result of the call that the turn names, else of the first one without a result."""
+        own = extra.pop("tool_call_id", None)
+        if is_empty(own) and self.pending:
+            own = self.pending[0]
+        self.pending = [call_id for call_id in self.pending if call_id != own]
+        call_id = {} if own is None else {"tool_call_id": own}
         self.messages.append({"role": "tool"} | call_id | {"content": text} | extra)
+
+
+def _first_key(turn: Example, names: tuple[str, ...]) -> str:
+    """The key with the first of these names that has a value, ignoring case, else any with one of them; "" without."""
+    keys = {key.strip().lower(): key for key in turn}
+    present = [keys[name] for name in names if name in keys]
+    return next((key for key in present if turn[key] is not None), (present or [""])[0])
+
+
+def _is_turn(turn: Any) -> bool:
+    """Whether it is an object with a speaker, and a text or call."""
+    if not isinstance(turn, dict) or not _first_key(turn, SPEAKERS):
+        return False
+    return bool(_first_key(turn, TEXTS) or turn.keys() & {"tool_calls", "function_call", "refusal"})
 
 
 def from_conversation(record: Example, key: str) -> Converted | None:
     """Converts an object whose `key` is a list of turns with speakers, or the JSON of one; None for any other."""
     turns = decoded(record.get(key))
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+    if not isinstance(turns, list) or not turns or not all(map(_is_turn, turns)):
         return None
     system = system_prompt(record)
     conversation = _Conversation([{"role": "system", "content": system.value}] if system.value else [])
@@ -116,17 +154,17 @@ def from_turn_pairs(record: Example, key: str) -> Converted | None:
     system = system_prompt(record)
     conversation = _Conversation([{"role": "system", "content": system.value}] if system.value else [])
     for turn in turns:
-        names = {name.strip().lower(): name for name in turn}
-        question = next((names[name] for name in _QUESTION_KEYS if name in names), None)
-        answer = next((names[name] for name in _ANSWER_KEYS if name in names), None)
+        question, answer = question_key(turn, QUESTION_KEYS), question_key(turn, ANSWER_KEYS)
         own = system_prompt(turn)
         if question is None or answer is None:
             return None
+        is_text = is_filled_text(turn[question])
+        text, used = question_text(turn, question, answer) if is_text else (turn[question], [question])
         if own.value:
             conversation.messages.append({"role": "system", "content": own.value})
-        extra = conversation._extra(turn, {question, answer, *own.keys}, "assistant")
-        if not is_empty(turn[question]):
-            conversation.messages.append({"role": "user", "content": turn[question]})
+        extra = conversation._extra(turn, {answer, *used, *own.keys}, "assistant")
+        if not is_empty(text):
+            conversation.messages.append({"role": "user", "content": text})
         conversation.messages.append({"role": "assistant", "content": turn[answer]} | extra)
     return _with_tools(record, conversation, {key, *system.keys})
 

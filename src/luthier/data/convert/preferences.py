@@ -9,14 +9,14 @@ from typing import Any
 
 from luthier.data.convert.conversations import definitions, from_conversation
 from luthier.data.convert.records import (
-    CONTEXTS,
     Converted,
     Example,
     account,
     decoded,
     find,
     history_turns,
-    is_filled_text,
+    question_key,
+    question_text,
     system_prompt,
 )
 
@@ -24,7 +24,8 @@ CHOSEN = frozenset(("chosen", "chosen_response", "chosen_output", "preferred", "
 REJECTED = frozenset(("rejected", "rejected_response", "rejected_output", "dispreferred", "rejected_messages"))
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _SPEAKER_ROLES = {"Human": "user", "Assistant": "assistant"}
-_PROMPTS = ("messages", "conversations", "conversation", "prompt", "instruction", "question", "query", "input", "问题")
+_CONVERSATIONS = ("messages", "conversations", "conversation")
+_PROMPTS = ("prompt", "instruction", "question", "query", "input", "问题", "提问", "问")
 
 
 def from_preference(record: Example) -> Converted | None:
@@ -103,16 +104,16 @@ def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str]
         used.add(history)
         for asked, answered in turns:
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-    key = next((name for name in _PROMPTS if name in record and name not in answers), None)
+    others = {key: value for key, value in record.items() if key not in answers}
+    key = find(others, _CONVERSATIONS) or question_key(others, _PROMPTS)
     value = record.get(key) if key else None
     if isinstance(value, list):
         messages += _messages(value)
         used.add(str(key))
     elif isinstance(value, str):
-        contexts = [name for name in record if name.strip().lower() in CONTEXTS and name != key]
-        texts = {name: record[name] for name in contexts if is_filled_text(record[name])}
-        messages.append({"role": "user", "content": "\n".join(filter(None, (value, *texts.values())))})
-        used |= {str(key), *texts}
+        text, keys = question_text(record, str(key))
+        messages.append({"role": "user", "content": text})
+        used |= {*keys}
     return messages, used, definitions(record.get("tools"))
 
 

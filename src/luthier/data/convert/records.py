@@ -11,6 +11,10 @@ CONTEXTS = (
     "input", "context", "passage", "document", "background", "knowledge", "evidence", "article", "paragraph",
     "输入", "上下文", "材料", "背景", "文章", "段落", "参考资料",
 )  # fmt: skip
+QUESTION_KEYS, ANSWER_KEYS = (  # of objects inside an example: turns, earlier turns
+    ("human", "user", "input", "question", "prompt", "instruction", "query", "q", "问", "问题", "提问", "用户"),
+    ("assistant", "gpt", "output", "answer", "response", "completion", "reply", "a", "答", "回答", "答案"),
+)
 
 Example = dict[str, Any]
 
@@ -71,6 +75,27 @@ def decoded(value: Any) -> Any:
         return value
 
 
+def question_key(record: Example, names: Iterable[str]) -> str | None:
+    """The key of the question; None without one, or if several texts could be it. An `input` beside it is a context."""
+    keys = [key for key in record if key.strip().lower() in names]
+    filled = [key for key in keys if not is_empty(record[key])] or keys[:1]
+    candidates = [key for key in filled if key.strip().lower() != "input"] or filled
+    return candidates[0] if candidates and all(record[key] == record[candidates[0]] for key in candidates) else None
+
+
+def question_text(record: Example, question: str, answer: str = "") -> tuple[str, list[str]]:
+    """(the question with its contexts, the keys that hold them).
+
+    A context goes before a question, but after an instruction.
+    """
+    contexts = [key for key in record if key.strip().lower() in CONTEXTS and key not in (question, answer)]
+    contexts = [key for key in contexts if is_filled_text(record[key])]
+    after = [key for key in contexts if question.strip().lower() == "instruction" or key.strip().lower() == "input"]
+    before = [key for key in contexts if key not in after]
+    text = "\n\n".join([*(record[key] for key in before), record[question]])
+    return "\n".join(filter(None, (text, *(record[key] for key in after)))), [question, *contexts]
+
+
 def history_turns(value: Any) -> list[tuple[str, str]] | None:
     """The pairs of earlier questions and answers; None for anything but a list of pairs."""
     turns = [] if is_empty(value) else decoded(value)
@@ -78,10 +103,15 @@ def history_turns(value: Any) -> list[tuple[str, str]] | None:
         return None
     pairs = []
     for turn in turns:
-        pair = list(turn.values()) if isinstance(turn, dict) else turn
+        pair = _named_pair(turn) if isinstance(turn, dict) else turn
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            return None
-        if isinstance(turn, dict) and turn.keys() & {"role", "from", "content", "value"}:
             return None
         pairs.append((pair[0], pair[1]))
     return pairs
+
+
+def _named_pair(turn: Example) -> list[Any] | None:
+    """The question and the answer of an object that holds nothing else; None for any other."""
+    filled = {key: value for key, value in turn.items() if not is_empty(value)}
+    question, answer = find(filled, QUESTION_KEYS), find(filled, ANSWER_KEYS)
+    return [turn[question], turn[answer]] if question and answer and len(filled) == 2 else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from luthier.data.convert.call_texts import has_call_texts
-from luthier.data.convert.conversations import FOREIGN_ROLES, from_conversation, from_turn_pairs
+from luthier.data.convert.conversations import FOREIGN_ROLES, SPEAKERS, from_conversation, from_turn_pairs
 from luthier.data.convert.preferences import REJECTED, from_preference
 from luthier.data.convert.records import (
     CONTEXTS,
@@ -19,7 +19,7 @@ from luthier.data.convert.records import (
     decoded,
     find,
     history_turns,
-    is_filled_text,
+    question_text,
     system_prompt,
 )
 from luthier.data.examples.example import kind_of
@@ -155,17 +155,13 @@ def _named_columns(objects: list[Example], columns: ColumnNames) -> Shape:
 
 
 def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape:
-    """The shape of question/answer objects. A context goes before a question and after an instruction."""
+    """The shape of question/answer objects."""
     contexts = [key for key in _named(keys, CONTEXTS) if key not in (question, answer)]
 
     def convert(record: Example) -> Converted | None:
         if not isinstance(record.get(question), str):
             return None
-        texts = {key: record[key] for key in contexts if is_filled_text(record.get(key))}
-        after = [key for key in texts if question.strip().lower() == "instruction" or key.strip().lower() == "input"]
-        before = [key for key in texts if key not in after]
-        text = "\n\n".join([*(texts[key] for key in before), record[question]])
-        text = "\n".join(part for part in (text, *(texts[key] for key in after)) if part)
+        text, used = question_text(record, question, answer)
         system = system_prompt(record)
         history = find(record, ("history", "历史"))
         turns = history_turns(record.get(history)) if history else []
@@ -173,7 +169,7 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
         for asked, answered in turns or []:
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
         messages += [{"role": "user", "content": text}, {"role": "assistant", "content": record.get(answer)}]
-        used = {question, answer, *texts, *system.keys, *([history] if history and turns is not None else [])}
+        used += [answer, *system.keys, *([history] if history and turns is not None else [])]
         return account(record, {"messages": messages}, used)
 
     columns = ", ".join((question, answer, *contexts))
@@ -187,7 +183,7 @@ def _has_turns(record: Example, key: str) -> bool:
 
 def _is_turn_pair(turn: Any) -> bool:
     """Whether a turn has both a question and an answer, and no speaker."""
-    if not isinstance(turn, dict) or turn.keys() & {"from", "role", "value"}:
+    if not isinstance(turn, dict) or find(turn, SPEAKERS):
         return False
     return bool(_named(list(turn), QUESTIONS) and _named(list(turn), ANSWERS))
 

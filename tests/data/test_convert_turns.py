@@ -1,0 +1,139 @@
+"""Turns of other formats keep their speakers, texts and calls, under any of their keys; others stay as they are."""
+
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.data.check.file_check import check_file
+from luthier.data.convert import prepared
+from luthier.data.findings import Finding, Report
+
+
+def checked(path: Path, *records: Any, method: str = "supervised") -> tuple[list[Any], list[Finding]]:
+    """The converted lines, and all findings on them but that they were converted."""
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+    with prepared(path) as file:
+        report = Report()
+        for note in file.notes:
+            report.add(note)
+        check_file(file.path, minimum_examples=1, method=method, report=report)
+        examples = [json.loads(line) for line in file.path.read_bytes().splitlines()]
+    return examples, [finding for finding in report.findings if finding.code != "converted_from"]
+
+
+def said(example: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(message["role"], message.get("content")) for message in example["messages"]]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("question", "answer"), ("q", "a"), ("问", "答"), ("Human", "Assistant"), ("input", "output")],
+)
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_earlier_turns_are_read_by_their_keys(tmp_path: Path, question: str, answer: str, is_reversed: bool) -> None:
+    turn = {question: "Which river?", answer: "The Elbe."}
+    history = [dict(reversed(turn.items())) if is_reversed else turn]
+    for record in (
+        {"instruction": "And?", "output": "The Oder.", "history": history},
+        {"question": "And?", "chosen": "The Oder.", "rejected": "The Po.", "history": history},
+    ):
+        method = "dpo" if "chosen" in record else "supervised"
+        (example, _), findings = checked(tmp_path / "f", record, record, method=method)
+        turns = said(example.get("input", example))
+        assert turns[:3] == [("user", "Which river?"), ("assistant", "The Elbe."), ("user", "And?")]
+        assert findings == []
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"first": "a", "second": "b"}, {"role": "user", "content": "a"}, {"from": "a", "value": "b"},
+        {"question": "a", "answer": "b", "score": "c"}, {"question": "a", "q": "b"}, {"answer": "b"},
+    ],
+)  # fmt: skip
+def test_earlier_turns_of_other_keys_are_named(tmp_path: Path, turn: dict[str, str]) -> None:
+    record = {"instruction": "And?", "output": "The Oder.", "history": [turn]}
+    _, findings = checked(tmp_path / "f", record, record)
+    assert [(finding.code, finding.key) for finding in findings] == [("meaningful_key", "history")] * 2
+
+
+@pytest.mark.parametrize(
+    ("turn", "question"),
+    [
+        ({"instruction": "Translate.", "input": "pear"}, "Translate.\npear"),
+        ({"input": "pear", "instruction": "Translate."}, "Translate.\npear"),
+        (
+            {"question": "Which river?", "context": "The Elbe passes Dresden."},
+            "The Elbe passes Dresden.\n\nWhich river?",
+        ),
+        ({"instruction": "", "input": "pear"}, "pear"),
+        ({"instruction": "Translate.", "input": "N/A"}, "Translate."),
+    ],
+)
+def test_all_texts_of_a_question_are_used(tmp_path: Path, turn: dict[str, str], question: str) -> None:
+    (example,), findings = checked(tmp_path / "f", {"conversation": [turn | {"output": "Birne"}]})
+    assert (said(example), findings) == ([("user", question), ("assistant", "Birne")], [])
+    (pair,), findings = checked(tmp_path / "f", turn | {"chosen": "Birne", "rejected": "Pferd"}, method="dpo")
+    assert (said(pair["input"]), findings) == ([("user", question)], [])
+
+
+@pytest.mark.parametrize("other", ["question", "query", "prompt"])
+def test_several_questions_are_refused(tmp_path: Path, other: str) -> None:
+    questions = {"instruction": "Translate.", other: "Which river?"}
+    for record in (
+        {"conversation": [questions | {"output": "Birne"}]},
+        questions | {"chosen": "Birne", "rejected": "Pferd"},
+        {"conversation": [{"question": "Which river?", "answer": "Birne", "output": "Pferd"}]},
+    ):
+        examples, findings = checked(tmp_path / "f", record, method="dpo" if "chosen" in record else "supervised")
+        assert examples == [record]
+        assert any(finding.severity == "error" and finding.line == 1 for finding in findings)
+
+
+@pytest.mark.parametrize("key", ["dialogue", "conversations", "对话"])
+@pytest.mark.parametrize("speaker", ["from", "role", "speaker", "角色", "Role"])
+@pytest.mark.parametrize("text", ["value", "content", "text", "utterance", "message", "内容", "Content"])
+def test_speakers_and_texts_have_many_keys(tmp_path: Path, key: str, speaker: str, text: str) -> None:
+    turns = [{speaker: "用户", text: "Hello"}, {speaker: "assistant", text: "Hi"}]
+    (example,), findings = checked(tmp_path / "f", {key: turns})
+    assert (said(example), findings) == ([("user", "Hello"), ("assistant", "Hi")], [])
+
+
+@pytest.mark.parametrize(
+    "turn", [{"who": "user", "value": "Hello"}, {"from": "user", "words": "Hello"}, {"words": "Hi"}]
+)
+def test_turns_without_a_known_key_stay(tmp_path: Path, turn: dict[str, str]) -> None:
+    record = {"conversations": [turn, {"from": "gpt", "value": "Hi"}]}
+    good = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    examples, findings = checked(tmp_path / "f", good, record)
+    assert examples[1] == record
+    assert [(finding.code, finding.line) for finding in findings] == [("missing_messages_list", 2)]
+
+
+def looked_up(ids: list[Any], result_ids: list[str | None]) -> dict[str, Any]:
+    calls = [{"name": "lookup", "arguments": {}} | ({} if own is None else {"id": own}) for own in ids]
+    results = [{"from": "tool", "value": f"of {own}"} | ({"tool_call_id": own} if own else {}) for own in result_ids]
+    turns = [{"from": "human", "value": "?"}, {"from": "function_call", "value": json.dumps(calls)}, *results]
+    return {"conversations": [*turns, {"from": "gpt", "value": "Done."}]}
+
+
+@pytest.mark.parametrize("result_ids", list(permutations(["a", "b", "c"])))
+def test_results_keep_their_calls(tmp_path: Path, result_ids: tuple[str, ...]) -> None:
+    (example,), findings = checked(tmp_path / "f", looked_up(["a", "b", "c"], list(result_ids)))
+    messages = example["messages"]
+    assert [call["id"] for call in messages[1]["tool_calls"]] == ["a", "b", "c"]
+    assert [(m["tool_call_id"], m["content"]) for m in messages[2:5]] == [(own, f"of {own}") for own in result_ids]
+    assert findings == []
+
+
+@pytest.mark.parametrize("ids", [["a", "a"], [None, None], ["", 1], ["call_2", None], [None, "call_1"]])
+def test_calls_without_an_id_of_their_own_get_one(tmp_path: Path, ids: list[Any]) -> None:
+    (example,), findings = checked(tmp_path / "f", looked_up(ids, [None, None]))
+    messages = example["messages"]
+    call_ids = [call["id"] for call in messages[1]["tool_calls"]]
+    assert len(set(call_ids)) == 2
+    assert [message["tool_call_id"] for message in messages[2:4]] == call_ids
+    assert findings == []
