@@ -165,6 +165,64 @@ def test_a_model_that_knows_its_functions_calls_nothing_else(
     assert not any(accepted(text, tool_choice="none") for text in (CALL, f"我来写。\n{PING}"))
 
 
+_LOOSE: Any = {"type": "json_schema", "json_schema": {"name": "letter", "schema": F["parameters"]}}
+_LETTER = '{"kind": "病假", "days": 3, "paid": true}'
+_PING_CHOICE = {"type": "function", "function": {"name": "ping"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "document", "call"),
+    [
+        ({"response_format": JSON}, True, False),
+        ({"response_format": JSON, "tool_choice": "auto"}, True, False),
+        ({"response_format": JSON, "parallel_tool_calls": True}, True, False),
+        ({"response_format": JSON, "tools": TOOLS}, True, True),
+        ({"response_format": JSON, "functions": [F, G]}, True, True),
+        ({"response_format": JSON, "tool_choice": "required"}, False, True),
+        ({"response_format": JSON, "tool_choice": _PING_CHOICE}, False, True),
+        (
+            {
+                "response_format": JSON,
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "auto", "tools": [_PING_CHOICE]},
+                },
+            },
+            True,
+            True,
+        ),
+        ({"response_format": _LOOSE}, True, True),
+        ({"response_format": {"type": "json_object"}}, True, True),
+    ],
+)
+@pytest.mark.parametrize("strict", ["taught", "off"])
+def test_functions_learnt_by_heart_do_not_replace_a_strict_document(
+    tiny_base: Path, more: dict[str, Any], document: bool, call: bool, strict: Any
+) -> None:
+    """The request did not ask for calls, so the client's `parse` expects nothing but the document."""
+    body = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="JSON")], **more)
+    calls = call_policy(body, AdapterMetadata("tools", definitions=TOOLS), strict=strict)
+    grammar = response_grammar(body, calls)
+    assert [accepts(tiny_base, grammar, text) for text in (_LETTER, PING)] == [document, call]
+    assert (calls.wire_form is not None) == call  # a document that looks like a call is not read as one
+
+
+def test_a_model_that_calls_by_heart_obeys_parse(
+    scripted_server: Bare, scripted: OpenAI, engine: ScriptedEngine, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Through chat completions and through responses."""
+    name = make_model(scripted_server, scripted, "ft:gpt-4o-mini-2024-07-18:personal::parse001", tmp_path / "adapter")
+    AdapterMetadata("tools", definitions=TOOLS).write(scripted_server.store.models.find(name).adapter)  # type: ignore[union-attr]
+    messages: Any = [{"role": "user", "content": "请假"}]
+    engine.say('{"kind": "病假", "days": 3}')
+    chat = scripted.chat.completions.parse(model=name, messages=messages, response_format=Letter)
+    assert chat.choices[0].message.parsed == Letter(kind="病假", days=3)
+    assert not accepts(tiny_base, engine.grammar, PING)
+    response = scripted.responses.parse(model=name, input="请假", text_format=Letter)
+    assert response.output_parsed == Letter(kind="病假", days=3)
+    assert not accepts(tiny_base, engine.grammar, PING)
+
+
 def test_the_operator_says_which_calls_are_held() -> None:
     request = CreateChatCompletionRequest(model="m", messages=[Message(role="user", content="x")])
     with_definitions = request.model_copy(update={"tools": [Tool(**TOOLS[0])]})

@@ -77,12 +77,13 @@ def call_policy(
     definitions = sent or [_without_strict(tool) for tool in metadata.functions] or None
     required = _is_required(choice)
     requested = required or isinstance(choice, AllowedToolsChoice) or any(is_strict(tool) for tool in sent or [])
-    enforced = requested or strict != "off"
+    possible = bool(sent) or requested or not _is_strict_document(body)  # otherwise the client expects the document
+    enforced = possible and (requested or strict != "off")
     trained = metadata.call_form is not None
     legacy = bool(body.functions) or (metadata.call_form == "functions" and not body.tools)
     return CallPolicy(
         form=form,
-        wire_form=("functions" if legacy else "tools") if sent or metadata.call_form else None,
+        wire_form=("functions" if legacy else "tools") if possible and (sent or metadata.call_form) else None,
         parallel=not legacy and _is_parallel(body, single=_named_single(choice) or (required and not trained)),
         prompt_definitions=sent,
         definitions=definitions,
@@ -91,6 +92,11 @@ def call_policy(
         copied=metadata.copied if strict == "copied" else {},
         forced_prefix=_forced_prefix(choice, form) if required and not definitions else "",
     )
+
+
+def _is_strict_document(body: CreateChatCompletionRequest) -> bool:
+    schema = body.response_format.json_schema if body.response_format else None
+    return schema is not None and bool(schema.strict)
 
 
 def _well_shaped(definitions: Definitions) -> Definitions:
