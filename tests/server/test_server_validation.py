@@ -275,6 +275,22 @@ def test_a_number_in_a_string(raw: httpx.Client, hyperparameters: Any, param: st
     assert number in error["message"]
 
 
+@pytest.mark.parametrize("value", ["maybe", "", "2"])
+@pytest.mark.parametrize(
+    ("method", "path", "param"),
+    [
+        ("GET", "/responses/resp_x", "stream"),
+        ("GET", "/luthier/files/file-x/examples", "findings_only"),
+        ("POST", "/luthier/files/file-x/repair", "preview"),
+        ("DELETE", "/luthier/jobs/ftjob-x", "models"),
+    ],
+)
+def test_a_boolean_in_a_query(raw: httpx.Client, method: str, path: str, param: str, value: str) -> None:
+    error = raw.request(method, path, params={param: value}).json()["error"]
+    assert (error["param"], error["code"]) == (param, TYPE)
+    assert error["message"] == f"Invalid type for '{param}': expected a boolean, but got a string instead."
+
+
 @pytest.mark.parametrize("after", ["unknown", ""])
 @pytest.mark.parametrize("path", ["/files", "/fine_tuning/jobs", "/batches", "/chat/completions", "/evaluations"])
 def test_a_cursor_that_does_not_exist_is_no_end_of_a_list(raw: httpx.Client, path: str, after: str) -> None:

@@ -140,7 +140,7 @@ _TYPES = {
 
 
 def _is_type_error(kind: str) -> bool:
-    return kind.endswith("_type") or kind in ("int_from_float", "int_parsing", "int_parsing_size", "float_parsing")
+    return kind.endswith(("_type", "_parsing")) or kind in ("int_from_float", "int_parsing_size")
 
 
 def _is_number_error(kind: str) -> bool:
