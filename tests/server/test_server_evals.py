@@ -45,6 +45,10 @@ _TEMPLATE = {"type": "template", "template": [{"role": "user", "content": "{{ite
 _ITEMS = [{"item": {"q": "a?", "answer": "yes"}}, {"item": {"q": "b?", "answer": "no"}}]
 
 
+def _with_text(content: Any) -> Any:
+    return {"type": "template", "template": [*_TEMPLATE["template"], {"role": "user", "content": content}]}
+
+
 def _eval(client: OpenAI, *criteria: dict[str, Any], config: dict[str, Any] | None = None) -> Any:
     return client.evals.create(data_source_config=config or _CUSTOM, testing_criteria=list(criteria or (_SAME,)))
 
@@ -222,6 +226,7 @@ def test_a_server_that_ends_asks_nothing_again(tiny_base: Path, tmp_path: Path) 
         ({"testing_criteria": [{**_NEAR, "pass_threshold": None}]}, 400, "testing_criteria[0].pass_threshold"),
         ({"testing_criteria": [_SAME, {**_JUDGE, "model": "nobody"}]}, 400, "testing_criteria[1].model"),
         ({"testing_criteria": [{**_SAME, "input": "{{sample.secret}}"}]}, 400, "testing_criteria[0].input"),
+        ({"testing_criteria": [_SAME, {**_SAME, "reference": "{{item.q"}]}, 400, "testing_criteria[1].reference"),
         ({"testing_criteria": [{"type": "python", "name": "p", "source": "x"}]}, 403, "testing_criteria[0].type"),
         ({"data_source_config": {"type": "custom", "item_schema": {"type": 5}}}, 400, "data_source_config.item_schema"),
         ({"data_source_config": {"type": "traces"}}, 400, "data_source_config.type"),
@@ -247,6 +252,11 @@ def test_an_eval_that_could_not_run_is_refused(scripted: OpenAI, body: Any, stat
         (
             _source("completions", model="gpt-4o", input_messages={"type": "item_reference", "item_reference": "x"}),
             "input_messages.item_reference",
+        ),
+        (_sampled() | {"input_messages": _with_text("{{item.q")}, "input_messages.template[1].content"),
+        (
+            _sampled("responses") | {"input_messages": _with_text([{"type": "input_text", "text": "{{item.q}"}])},
+            "input_messages.template[1].content",
         ),
         (_sampled(reasoning_effort="most"), "sampling_params.reasoning_effort"),
     ],

@@ -4,7 +4,7 @@ import pytest
 
 from luthier.evaluation.graders import Sample
 from luthier.evaluation.graders.failures import GraderFailure
-from luthier.evaluation.graders.templates import fill
+from luthier.evaluation.graders.templates import fill, template_error
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "turn_on", "arguments": '{"room": "客厅"}'}}
 SAMPLE = Sample('{"city": "北京", "temps": [1, 2.5, null]}', [CALL])
@@ -48,6 +48,30 @@ def test_what_is_not_there(path: str) -> None:
     with pytest.raises(GraderFailure) as caught:
         fill("{{" + path + "}}", SAMPLE, ITEM)
     assert caught.value.flags == {"invalid_variable_error": True}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{item.q", "{{item.q}", "{{ item.q } }", "{{", "{{item.a}} and {{item.b", "{{item.a and {{item.b}}",
+     "a {{b}} {{c",
+     "{{item['a'", "{{sample.output_text", "{{item.q} as {\"a\": {\"b\": 1}}", "{{item." + "a" * 600 + "}}"],
+)  # fmt: skip
+def test_a_template_that_is_not_closed(text: str) -> None:
+    assert template_error(text) == "a '{{' has no '}}'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "text", "{item.q}", "{{item.q}}", "{{{item.q}}}", '{"a": {"b": 1}}', '{"a": {"b": "{{item.q}}"}}',
+     '{{"a": {{item.q}}}}', "{{ item.q }}{{sample.output_text}}", "}}", "{" + "{{item.q}}" + "{"],
+)  # fmt: skip
+def test_braces_that_are_no_open_template(text: str) -> None:
+    assert template_error(text) is None
+
+
+def test_a_text_full_of_braces_is_checked_quickly() -> None:
+    for text in ("{{" * 500_000, "{{item." * 150_000, "{{}}" * 250_000, "{{" + " " * 1_000_000):
+        assert template_error(text)
 
 
 @pytest.mark.parametrize("text", ["no JSON", "", "[" * 100_000])

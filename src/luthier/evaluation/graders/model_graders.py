@@ -68,9 +68,15 @@ class LabelModelGrader(GraderType[LabelModel]):
 
 def _templates(grader: ScoreModel | LabelModel) -> Iterator[tuple[str, str]]:
     for message in grader.input:
-        for part in message.content if isinstance(message.content, list) else [message.content]:
-            if isinstance(part, str | TextPart):
-                yield "input", part if isinstance(part, str) else part.text
+        for text in message_templates(message):
+            yield "input", text
+
+
+def message_templates(message: EvalItem) -> Iterator[str]:
+    """The texts of a message in which templates are filled in."""
+    for part in message.content if isinstance(message.content, list) else [message.content]:
+        if isinstance(part, str | TextPart):
+            yield part if isinstance(part, str) else part.text
 
 
 def _messages(

@@ -15,6 +15,7 @@ from luthier.evaluation.graders.failures import invalid_variable, other_failure,
 
 MAX_FILLED_CHARACTERS = 1_000_000
 _TEMPLATE = re.compile(r"\{\{([^{}]{0,500})\}\}")  # bounded, so that a text full of braces is searched quickly
+_UNCLOSED = re.compile(r"\{\{\s*(?:item|sample)\s*[.\[]")  # in a text without its templates
 _STEP = re.compile(r"\.([^.\[\]\s]+)|\[(-?\d+)\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _SAMPLE = ("output_text", "output_json", "output_tools", "choices")
 
@@ -86,9 +87,15 @@ def fill(template: str, sample: Sample, data_item: dict[str, Any]) -> str:
     return _TEMPLATE.sub(replacement, template)
 
 
-def paths(template: str) -> list[str]:
-    """The paths of all templates in a text."""
-    return [match[1].strip() for match in _TEMPLATE.finditer(template)]
+def template_error(text: str) -> str | None:
+    """Why a text with templates is invalid for every item and sample; None if it may be valid."""
+    around = _TEMPLATE.sub(" ", text)
+    opened = around.rfind("{{")
+    # The second case has a '}}' that belongs to other text, such as an example in JSON.
+    if (opened >= 0 and "}}" not in around[opened:]) or _UNCLOSED.search(around):
+        return "a '{{' has no '}}'"
+    errors = (path_error(match[1].strip()) for match in _TEMPLATE.finditer(text))
+    return next((error for error in errors if error), None)
 
 
 def path_error(path: str) -> str | None:

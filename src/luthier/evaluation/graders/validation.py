@@ -5,7 +5,7 @@ labels.
 from luthier.evaluation.graders.expression import Formula
 from luthier.evaluation.graders.failures import GraderFailure
 from luthier.evaluation.graders.grader_type import grader_type
-from luthier.evaluation.graders.templates import path_error, paths
+from luthier.evaluation.graders.templates import template_error
 from luthier.types.graders import Grader, Multi, SubGrader
 
 
@@ -41,8 +41,7 @@ def _multi_problem(grader: Multi) -> tuple[str, str] | None:
 def _problem(grader: SubGrader) -> tuple[str, str] | None:
     kind = grader_type(grader.type)
     for field, text in kind.templates(grader):
-        for path in paths(text):
-            error = path_error(path)
-            if error:
-                return field, error
+        error = template_error(text)
+        if error:
+            return field, error
     return kind.problem(grader)

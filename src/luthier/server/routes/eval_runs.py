@@ -7,7 +7,8 @@ import json
 from fastapi import APIRouter, Request
 
 from luthier.evaluation.evals.rows import item_problem
-from luthier.evaluation.graders.templates import path_error
+from luthier.evaluation.graders.model_graders import message_templates
+from luthier.evaluation.graders.templates import path_error, template_error
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.http.pagination import list_page
 from luthier.server.routes.evals import Order, PageLimit
@@ -21,6 +22,7 @@ from luthier.types.eval_sources import (
     DataSource,
     FileContent,
     FileId,
+    InputMessages,
     JsonlDataSource,
     MessagesReference,
     SampledDataSource,
@@ -84,15 +86,27 @@ def _check_sampling(state: State, data_source: SampledDataSource) -> None:
         param = "data_source.input_messages"
         message = f"Missing required parameter: '{param}', the messages that '{data_source.model}' answers."
         raise BadRequestError(message, param=param, code="missing_required_parameter")
+    if messages is not None:
+        _check_messages(messages)
+    try:
+        state.models.resolve(data_source.model)
+    except NotFoundError as error:
+        raise BadRequestError(error.message, param="data_source.model", code="model_not_found") from None
+
+
+def _check_messages(messages: InputMessages) -> None:
     if isinstance(messages, MessagesReference):
         problem = path_error(messages.item_reference)
         if problem or not messages.item_reference.startswith("item"):
             param = "data_source.input_messages.item_reference"
             raise BadRequestError(f"Invalid '{param}': it must be a path such as 'item.input'.", param=param)
-    try:
-        state.models.resolve(data_source.model)
-    except NotFoundError as error:
-        raise BadRequestError(error.message, param="data_source.model", code="model_not_found") from None
+        return
+    for index, message in enumerate(messages.template):
+        for text in message_templates(message):
+            problem = template_error(text)
+            if problem:
+                param = f"data_source.input_messages.template[{index}].content"
+                raise BadRequestError(f"Invalid '{param}': {problem}.", param=param, code="invalid_value")
 
 
 def _with_url(request: Request, run: EvalRun) -> EvalRun:
