@@ -1,8 +1,10 @@
 """Files that are replaced durably: complete, or as they were before."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -11,7 +13,7 @@ from luthier.generate.files import OutputFiles
 from luthier.migrate.folder import write_json
 from luthier.store.blobs import FolderBlobs
 from luthier.training.job_spec import JobSpec
-from luthier.types.durable_text import write_durably
+from luthier.types.durable_text import rename_durably, write_durably
 
 
 @pytest.fixture(name="full_disk")
@@ -48,7 +50,9 @@ def test_a_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytes
     path, modes = tmp_path / "config.toml", []
 
     def record_mode(descriptor: int) -> None:
-        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            modes.append(mode & 0o777)
 
     monkeypatch.setenv("LUTHIER_CONFIG", str(path))
     monkeypatch.setattr(os, "fsync", record_mode)
@@ -57,6 +61,43 @@ def test_a_secret_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytes
     write_aliases({})
     assert modes == [0o600, 0o640]
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: write_durably(folder / "file", "text"),
+        lambda folder: FolderBlobs(folder).write("file", _write_text),
+        lambda folder: FolderBlobs(folder).write("file", _flushed(folder.parent / "source")),
+        lambda folder: rename_durably(_flushed(folder / "partial"), folder / "file"),
+    ],
+    ids=["text", "blob", "adopted blob", "rename"],
+)
+def test_a_new_name_is_flushed_before_anything_refers_to_it(
+    write: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit of the database flushes its own file alone: a row must not outlive the name of its content."""
+    flushed: list[tuple[str, bool]] = []
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def record_names(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        name = "folder" if status.st_ino == folder.stat().st_ino else "file"
+        flushed.append((name, (folder / "file").exists()))
+
+    monkeypatch.setattr(os, "fsync", record_names)
+    write(folder)
+    assert flushed[-1] == ("folder", True)
+
+
+def _write_text(out: IO[bytes]) -> None:
+    out.write(b"text")
+
+
+def _flushed(path: Path) -> Path:
+    path.write_text("text")
+    return path
 
 
 @pytest.mark.usefixtures("full_disk")

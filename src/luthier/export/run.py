@@ -21,6 +21,7 @@ from luthier.language import say
 from luthier.lineage import lineage
 from luthier.settings import Settings
 from luthier.store import Store
+from luthier.types.durable_text import rename_durably
 from luthier.types.errors import ExportError
 
 Stage = Literal["writing", "verifying"]
@@ -156,4 +157,4 @@ def _publish(staging: Path, out: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     _check_target_folder(out)
-    staging.rename(out)
+    rename_durably(staging, out)

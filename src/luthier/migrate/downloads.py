@@ -15,6 +15,7 @@ from luthier.generate.retries import MAX_ATTEMPTS, is_permanent, retry_delay_s
 from luthier.migrate.account import Account, gap
 from luthier.migrate.folder import JsonLines, RecordingFolder, sha256
 from luthier.migrate.inventory import FileEntry
+from luthier.types.durable_text import rename_durably
 
 _HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "httpcore2"}
 _UNSATISFIABLE = 416
@@ -39,7 +40,7 @@ class PartialFile:
     def finish(self) -> None:
         with self._path.open("rb+") as content:
             os.fsync(content.fileno())
-        self._path.replace(self._target)
+        rename_durably(self._path, self._target)
 
 
 async def download(account: Account, file_id: str, target: Path) -> None:

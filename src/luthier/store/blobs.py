@@ -16,7 +16,7 @@ from typing import IO, Protocol
 from luthier.store.bucket import Bucket
 from luthier.store.content import Content
 from luthier.types.common import now
-from luthier.types.durable_text import replace_durably
+from luthier.types.durable_text import flush_folder, rename_durably, replace_durably
 from luthier.types.errors import UnavailableError
 
 FILES, UPLOADS = "files", "uploads"  # where the blobs of files and of parts are
@@ -82,7 +82,7 @@ class FolderBlobs:
                 out.flush()
                 os.fsync(out.fileno())
             content = Content.of(Path(temporary))
-            Path(temporary).replace(self.folder / name)
+            rename_durably(Path(temporary), self.folder / name)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -96,7 +96,7 @@ class FolderBlobs:
             os.link(source, self.folder / name)
         except OSError:  # a file system without hard links
             return self.write(name, lambda out: _copy_file(source, out))
-        _sync_folder(self.folder)
+        flush_folder(self.folder)
         return content
 
     def local_copy(self, name: str) -> Path:
@@ -116,7 +116,7 @@ class FolderBlobs:
             raise
         except OSError:  # another file system, or one without hard links
             self._copy(name, target)
-        _sync_folder(target.parent)
+        flush_folder(target.parent)
 
     def _copy(self, name: str, target: Path) -> None:
         """Complete or not at all: who finds the target takes it for the whole content."""
@@ -187,15 +187,3 @@ def mark_used(path: Path) -> None:
 def _copy_file(source: Path, out: IO[bytes]) -> None:
     with source.open("rb") as file:
         shutil.copyfileobj(file, out, _COPY_BYTES)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flushes a new directory entry to disk, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

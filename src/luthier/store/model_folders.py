@@ -15,6 +15,7 @@ from luthier.store.checksums import recorded_contents
 from luthier.store.content import Content, contents
 from luthier.store.database import Database
 from luthier.types.common import now
+from luthier.types.durable_text import rename_durably
 from luthier.types.errors import CorruptDataError, UnavailableError
 
 MODELS = "models"  # the folder, and the prefix in a bucket
@@ -41,7 +42,7 @@ class ModelFolders:
             for path in written:
                 self._bucket.put(f"{MODELS}/{name}/{path}", source / path)
         shutil.rmtree(target, ignore_errors=True)
-        source.rename(target)
+        rename_durably(source, target)
         return written
 
     def make_local(self, name: str) -> None:

@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from luthier.types.durable_text import rename_durably
+
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # errno in the messages of Rust
 
 
@@ -30,7 +32,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     for file in new.iterdir():
         flush(file)
     shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    rename_durably(new, folder)
 
 
 def write_safetensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

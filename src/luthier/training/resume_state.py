@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from luthier.training.durable_files import flush, write_safetensors
+from luthier.types.durable_text import rename_durably
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _PREFIX, _SUFFIX = "state-", ".safetensors"
@@ -114,7 +115,7 @@ class ResumeState:
         checksum = _checksum(progress, ((name, tensors[name]) for name in sorted(tensors)))
         write_safetensors(tensors, partial_path, {"luthier": progress, "sha256": checksum})
         flush(partial_path)
-        partial_path.replace(path)
+        rename_durably(partial_path, path)
         for token, earlier in self._saved():
             if token < self._token:
                 earlier.unlink(missing_ok=True)

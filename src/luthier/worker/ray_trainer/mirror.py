@@ -11,6 +11,7 @@ from pathlib import Path
 from luthier.store.job_states import files_to_go_on
 from luthier.training.job_spec import JobSpec
 from luthier.training.protocol import STOPPED
+from luthier.types.durable_text import rename_durably
 from luthier.worker.ray_trainer.node import JOB, MODELS, SAVED, FileStatus, NodeTrainer, file_statuses
 
 _CHUNK_BYTES = 32 * 1024 * 1024
@@ -105,7 +106,7 @@ class Mirror:
                 target = self._folder / status.path
                 new = target.with_name(f"{target.name}.new")
                 self._fetch(f"{SAVED}/{status.path}", new)
-                new.replace(target)
+                rename_durably(new, target)
         latest = {status.path: status for status in saved}
         for path in self._versions.keys() - latest:
             if path.startswith(_STATES):  # that of an earlier claim, which the trainer has replaced
@@ -120,7 +121,7 @@ class Mirror:
         for status in self._node.files(source):
             self._fetch(f"{source}/{status.path}", new / status.path)
         shutil.rmtree(target, ignore_errors=True)
-        new.rename(target)
+        rename_durably(new, target)
 
     def _fetch(self, source: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
