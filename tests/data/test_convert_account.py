@@ -104,6 +104,16 @@ def test_the_first_filled_system_prompt_is_used(tmp_path: Path) -> None:
         ({"choices": ["a", "b"]}, "meaningful_key"),
         ({"选项": "A. 是 B. 否"}, "meaningful_key"),
         ({"loss": False}, "loss_key"),
+        ({"is_train": False}, "loss_key"),
+        ({"is_valid": False}, "preference_key"),
+        ({"keep": False}, "preference_key"),
+        ({"status": "rejected"}, "preference_key"),
+        ({"like": -1}, "preference_key"),
+        ({"是否有用": "否"}, "preference_key"),
+        ({"rejected_answer": "You."}, "preference_key"),
+        ({"wrong_answer": "You."}, "preference_key"),
+        ({"chat_history": [["Hi", "Hello"]]}, "meaningful_key"),
+        ({"文档": "易北河流经德累斯顿。"}, "meaningful_key"),
     ],
 )
 @pytest.mark.parametrize(
@@ -126,7 +136,23 @@ def test_a_key_that_decides_the_meaning_is_an_error(tmp_path: Path, record: Any,
 @given(
     extra=st.dictionaries(
         st.text(alphabet="abcdxyz_", min_size=3, max_size=8).map(lambda name: f"x{name}")
-        | st.sampled_from(["id", "source", "score", "context", "rejected_by", "loss", "images", "notes", "history"]),
+        | st.sampled_from(
+            [
+                "id",
+                "source",
+                "score",
+                "context",
+                "rejected_by",
+                "loss",
+                "images",
+                "notes",
+                "history",
+                "chat_history",
+                "wrong_answer",
+                "skip",
+                "status",
+            ]
+        ),
         st.none()
         | st.booleans()
         | st.integers(-5, 5)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.check.file_check import check_file
+from luthier.data.check.structure import check_example
 from luthier.data.findings import FindingError
 from luthier.data.repair import Repairs, repair_file
 from property_examples import example_count
@@ -172,6 +173,59 @@ HOPELESS = [
     line({"text": "x"}),
     "1",
 ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "weight"),
+    [
+        ({"is_train": False}, 0), ({"compute_loss": True}, 1), ({"learn": 0}, 0), ({"skip": True}, 0),
+        ({"skip_loss": "yes"}, 0), ({"trainOnTurn": 1}, 1), ({"是否训练": "否"}, 0),
+    ],
+)  # fmt: skip
+def test_a_clear_flag_of_the_loss_becomes_a_weight(tmp_path: Path, flag: dict[str, Any], weight: int) -> None:
+    turns = [USER, ANSWER | flag, USER | {key: False for key in flag if weight}, ANSWER]
+    out, rejects, repairs = repaired(tmp_path / "file", line({"messages": turns}).encode())
+    assert (json.loads(out), rejects) == ({"messages": [USER, ANSWER | {"weight": weight}, USER, ANSWER]}, [])
+    assert repairs.counts == {"loss_key": 1}
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        {"messages": [USER | {"loss": True}, ANSWER]},
+        {"messages": [USER, ANSWER | {"mask": 1}]},
+        {"messages": [USER, ANSWER | {"is_masked": True}]},
+        {"messages": [USER, ANSWER | {"loss": True, "weight": 0}, USER, ANSWER]},
+        {"messages": [USER, ANSWER | {"rationale": "It pays."}]},
+        {"messages": [USER, ANSWER | {"cot": "It pays.", "reasoning_content": "It is lent."}]},
+        {"messages": [USER | {"system": "Be brief."}, ANSWER]},
+        {"messages": [USER, ANSWER], "cot": "It pays."},
+        {"messages": [USER, ANSWER], "system": "Be brief.", "persona": "A banker."},
+        {"messages": [{"role": "system", "content": "Be brief."}, USER, ANSWER], "persona": "A banker."},
+        {"messages": [USER, ANSWER], "loss": False},
+    ],
+)
+def test_a_repair_is_promised_only_where_it_is_made(tmp_path: Path, example: Any) -> None:
+    out, (reject,), _ = repaired(tmp_path / "file", line(example).encode())
+    assert out == b""
+    assert {reason["code"] for reason in reject["reasons"]} <= {"loss_key", "reasoning_key", "system_key"}
+    assert not [reason for reason in reject["reasons"] if "--fix" in reason["remedy"]]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        {"messages": [USER, ANSWER | {"loss": True}]},
+        {"messages": [USER | {"loss": False}, ANSWER]},
+        {"messages": [USER, ANSWER | {"cot": "It pays."}]},
+        {"messages": [USER, ANSWER], "system": "Be brief."},
+    ],
+)
+def test_a_repair_that_is_made_is_promised(tmp_path: Path, example: Any) -> None:
+    (finding,) = check_example(example)
+    assert "--fix" in finding.remedy("en")
+    assert "--fix" in finding.remedy("zh")
+    assert not repaired(tmp_path / "file", line(example).encode())[1]
 
 
 TEXT = "The Elbe rises in the Giant Mountains and is 1,094 km long."

@@ -6,6 +6,8 @@ For `check`, an unused key that decides the meaning of an example is an error; a
 import re
 from typing import Any, Literal
 
+from luthier.data.examples.key_words import is_context, is_worse_answer, loss_flag, verdict, words_of
+
 Meaning = Literal["loss", "reasoning", "media", "preference", "rating", "context", "system", "arguments"]
 
 _NAMES: dict[Meaning, str] = {
@@ -34,6 +36,9 @@ _NAMES: dict[Meaning, str] = {
 }
 _MEANINGS: dict[str, Meaning] = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
 _UNTRAINED = frozenset(("ignore", "ignored", "ignore_loss", "no_loss", "no_train", "exclude", "excluded"))
+_REASONING = frozenset(  # unambiguous names: a "rationale", for example, may be part of the visible answer
+    ("reasoning", "thinking", "think", "thought", "thoughts", "chain_of_thought", "cot", "思考", "思考过程", "思维链")
+)
 _EITHER = frozenset(("mask", "masked"))  # in some formats 1 means trained, in others not trained
 _IDENTIFYING = frozenset(
     """
@@ -68,28 +73,73 @@ def meaning_of(key: str, value: Any) -> Meaning | None:
     """What a key decides about the meaning of its example; None if nothing, as with an empty value."""
     if is_empty(value):
         return None
-    name = key.strip().lower()
-    meaning = _MEANINGS.get(name)
-    if name == "label" and truth_of(value) is not None:  # of TRL's unpaired preferences; other labels are classes
+    name, words = _name(key), words_of(key)
+    meaning, truth = _MEANINGS.get(name), truth_of(value)
+    if name == "label" and truth is not None:  # of TRL's unpaired preferences; other labels are classes
         meaning = "preference"
-    if meaning == "preference" and truth_of(value) is True:  # a good answer, which is to be trained on
-        return None
-    return meaning
+    judgement = verdict(words, value, truth)
+    if judgement is None and meaning == "preference":
+        judgement = truth
+    if judgement is not None:  # a good answer is to be trained on
+        return None if judgement else "preference"
+    if meaning is None and truth is not None and loss_flag(words):
+        return "loss"
+    if meaning is None and is_worse_answer(words, value):
+        return "preference"
+    return "context" if meaning is None and is_context(words, value) else meaning
+
+
+def _name(key: str) -> str:
+    """A key in the spelling of `_NAMES`: lossMask and "Loss Mask" are loss_mask."""
+    name = key.strip().lower()
+    return name if name in _MEANINGS else "_".join(words_of(key))
 
 
 def truth_of(value: Any) -> bool | None:
     """The truth value of a flag, in any spelling; None for any other value."""
-    text = str(value).strip().lower() if isinstance(value, bool | int | float | str) else ""
+    if isinstance(value, bool | int | float):
+        return value == 1 if value in (0, 1) else None
+    text = value.strip().lower() if isinstance(value, str) else ""
     return True if text in _YES else False if text in _NO else None
 
 
 def flagged_weight(key: str, value: Any) -> int | None:
     """The weight, 0 or 1, of a message whose flag `key` says whether it is trained; None if it does not say."""
-    name = key.strip().lower()
-    truth = truth_of(value)
-    if _MEANINGS.get(name) != "loss" or name in _EITHER or truth is None:
+    name, truth = _name(key), truth_of(value)
+    if truth is None or name in _EITHER:
         return None
-    return int(truth != (name in _UNTRAINED))
+    if _MEANINGS.get(name) == "loss":
+        return int(truth != (name in _UNTRAINED))
+    flag = loss_flag(words_of(key))
+    return int(truth != (flag == "skipped")) if flag in ("trained", "skipped") else None
+
+
+def weight_from_flag(message: dict[str, Any], key: str) -> int | None:
+    """The weight that a message certainly gets from its flag `key`. None if the flag is unclear, contradicts the
+    message's weight, or trains a message that is not an answer.
+    """
+    weight = flagged_weight(key, message[key])
+    if message.get("role") == "assistant":
+        return weight if message.get("weight", weight) == weight else None
+    return None if weight else weight
+
+
+def is_certain_reasoning(message: dict[str, Any], key: str) -> bool:
+    """Whether the key of an answer is certainly its reasoning, and it has no other."""
+    is_text = isinstance(message[key], str) and bool(message[key])
+    is_only = message.get("role") == "assistant" and not message.get("reasoning_content")
+    return key.strip().lower() in _REASONING and is_text and is_only
+
+
+def system_key_of(example: dict[str, Any]) -> str | None:
+    """The key beside the messages that is certainly their system prompt; None without one, or with several."""
+    messages = example.get("messages")
+    roles = (
+        [message.get("role") for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    )
+    keys = [key for key, value in example.items() if meaning_of(key, value) == "system"]
+    is_only = len(keys) == 1 and isinstance(example[keys[0]], str) and roles
+    return keys[0] if is_only and "system" not in roles and "developer" not in roles else None
 
 
 def describes(key: str) -> bool:

@@ -139,6 +139,24 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         "be trained on.",
         '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；不要训练的样本请删去。',
         _EXTRA),
+    ("loss_key", "unclear"): Kind(
+        "error", "“{key}” says whether this message is trained on, but the key for that is “weight”: {value}",
+        "“{key}” 表示这条消息是否参与训练，这里要用 “weight”：{value}",
+        'Write "weight": 0 (not trained) or 1 (trained) on an assistant message, whichever is meant; other messages '
+        "are never trained on.",
+        '请按原意在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；其他消息从不训练。',
+        _EXTRA),
+    ("reasoning_key", "unclear"): Kind(
+        "error", "“{key}” contains reasoning, which belongs in “reasoning_content” of an assistant message: {value}",
+        "“{key}” 里是思考过程，而训练时思考过程要写在 assistant 消息的 “reasoning_content” 里：{value}",
+        "Write it there, before the answer that it led to, if the model should reason; otherwise delete it.",
+        "如果要让模型思考，请写到对应回答的 “reasoning_content” 里，否则请删去。",
+        _EXTRA),
+    ("system_key", "unclear"): Kind(
+        "error", "“{key}” is not used as the system prompt: {value}", "“{key}” 不会当作 system 提示使用：{value}",
+        'Write the whole system prompt as the first message, {{"role": "system", "content": ...}}.',
+        '请把完整的 system 提示写成第一条消息 {{"role": "system", "content": ...}}。',
+        _EXTRA),
     ("content_type", "reasoning"): Kind(
         "error", "“{key}” has parts of type {value}, but reasoning belongs in “reasoning_content”",
         "“{key}” 里有 {value} 类型的内容，思考过程应写在 “reasoning_content” 里",

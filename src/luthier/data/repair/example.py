@@ -13,7 +13,15 @@ from typing import Any
 
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
 from luthier.data.examples.example import definitions_in, kind_of
-from luthier.data.examples.key_meanings import flagged_weight, is_description, is_empty, meaning_of
+from luthier.data.examples.key_meanings import (
+    flagged_weight,
+    is_certain_reasoning,
+    is_description,
+    is_empty,
+    meaning_of,
+    system_key_of,
+    weight_from_flag,
+)
 from luthier.data.repair.foreign_parts import rewrite_parts
 
 _ROLES = {
@@ -22,9 +30,6 @@ _ROLES = {
 }  # fmt: skip
 _DEFINITIONS = ("tools", "functions")
 _TEXT_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}  # by type, the key of the text
-_REASONING = frozenset(  # unambiguous names: a "rationale", for example, may be part of the visible answer
-    ("reasoning", "thinking", "think", "thought", "thoughts", "chain_of_thought", "cot", "思考", "思考过程", "思维链")
-)
 _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
 
 
@@ -100,11 +105,8 @@ def _empty_objects(function: dict[str, Any]) -> Iterator[str]:
 
 def _system_prompt(example: dict[str, Any]) -> Iterator[str]:
     """Moves a system prompt beside the messages to their start, if they have none."""
-    messages = _list(example, "messages")
-    keys = [key for key, value in example.items() if isinstance(value, str) and meaning_of(key, value) == "system"]
-    roles = [message.get("role") for message in messages if isinstance(message, dict)]
-    if roles and len(keys) == 1 and "system" not in roles and "developer" not in roles:
-        example["messages"] = [{"role": "system", "content": example.pop(keys[0])}, *messages]
+    if key := system_key_of(example):
+        example["messages"] = [{"role": "system", "content": example.pop(key)}, *example["messages"]]
         yield "system_key"
 
 
@@ -162,22 +164,17 @@ def _keys(message: dict[str, Any]) -> Iterator[str]:
     """Converts training flags to `weight`, and removes other unknown keys if nothing is lost with them."""
     is_answer = message.get("role") == "assistant"
     for key in [key for key in message if key not in MESSAGE_KEYS]:
-        value = message[key]
-        if meaning_of(key, value) == "loss":
-            weight = flagged_weight(key, value)
-            if weight is None or (weight and not is_answer):  # only answers can be trained
-                continue
-            if is_answer and message.get("weight", weight) != weight:
-                continue
+        meaning = meaning_of(key, message[key])
+        weight = weight_from_flag(message, key) if meaning == "loss" else None
+        if weight is not None:
             del message[key]
             if is_answer:
                 message["weight"] = weight
             yield "loss_key"
-        elif key.strip().lower() in _REASONING and isinstance(value, str) and is_answer and value:
-            if not message.get("reasoning_content"):
-                message["reasoning_content"] = message.pop(key)
-                yield "reasoning_key"
-        elif meaning_of(key, value) is None and is_description(key, value):
+        elif is_certain_reasoning(message, key):
+            message["reasoning_content"] = message.pop(key)
+            yield "reasoning_key"
+        elif meaning is None and is_description(key, message[key]):
             del message[key]
             yield "message_unrecognized_key"
 

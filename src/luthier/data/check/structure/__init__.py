@@ -13,7 +13,7 @@ from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleC
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
 from luthier.data.check.structure.messages import MEANING_CODES, ROLES
 from luthier.data.examples.example import kind_of
-from luthier.data.examples.key_meanings import meaning_of
+from luthier.data.examples.key_meanings import meaning_of, system_key_of
 from luthier.data.findings import make_finding, printable
 
 _EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
@@ -67,7 +67,9 @@ def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
         if key not in allowed and not _is_copy(member, value.get("messages")):
             meaning = meaning_of(key, member)
             code = MEANING_CODES[meaning] if meaning else "unrecognized_key"
-            yield make_finding(code, key=key, value=member, detail="example" if meaning == "loss" else "")
+            is_repaired = meaning == "system" and system_key_of(value) == key
+            detail = {"loss": "example", "reasoning": "unclear", "system": "" if is_repaired else "unclear"}
+            yield make_finding(code, key=key, value=member, detail=detail.get(meaning or "", ""))
 
 
 def _is_copy(member: Any, conversation: Any) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.check.registry import Findings, message_check
-from luthier.data.examples.key_meanings import Meaning, is_empty, meaning_of
+from luthier.data.examples.key_meanings import Meaning, is_certain_reasoning, is_empty, meaning_of, weight_from_flag
 from luthier.data.findings import Finding, make_finding
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -38,9 +38,20 @@ def message_keys(message: dict[str, Any]) -> Findings:
         if key not in MESSAGE_KEYS or misplaced:
             meaning = None if key in MESSAGE_KEYS else meaning_of(key, value)
             code = MEANING_CODES[meaning] if meaning else "message_unrecognized_key"
-            yield make_finding(code, key=key, value=value)
+            yield make_finding(code, key=key, value=value, detail=_repair_doubt(message, key, meaning))
         elif key in _TEXT_KEYS and not isinstance(value, str | None):
             yield make_finding("content_type", key=key, value=value)
+
+
+def _repair_doubt(message: dict[str, Any], key: str, meaning: Meaning | None) -> str:
+    """ "unclear" for a key with a meaning that `--fix` repairs in other messages, but not in this one."""
+    if meaning == "loss":
+        is_repaired = weight_from_flag(message, key) is not None
+    elif meaning == "reasoning":
+        is_repaired = is_certain_reasoning(message, key)
+    else:
+        is_repaired = meaning != "system"
+    return "" if is_repaired else "unclear"
 
 
 @message_check
