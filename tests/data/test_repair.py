@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,58 @@ def test_a_repair_that_is_made_is_promised(tmp_path: Path, example: Any) -> None
     assert "--fix" in finding.remedy("en")
     assert "--fix" in finding.remedy("zh")
     assert not repaired(tmp_path / "file", line(example).encode())[1]
+
+
+NUMBERS = ["1.10", "12345678901234567890.5", "1234567890.12345678901", "1e3", "-0.0", "0.1000"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_keep_their_digits(tmp_path: Path, number: str) -> None:
+    as_content = line({"messages": [USER, ANSWER | {"content": "N"}]}).replace('"N"', number)
+    assert json.loads(repaired(tmp_path / "f", as_content.encode())[0])["messages"][1]["content"] == number
+    arguments = f'{{"n": [{number}]}}'
+    for text in (
+        line(called("N")).replace('"N"', arguments),
+        line(called("N"))[:-1].replace('"N"', arguments) + ",}",
+        line(called("N")).replace('"N"', arguments).replace('"role": "user"', '"role": "user", "role": "user"'),
+        line(called("N")).replace('"N"', arguments)[:-1] + ', "id": NaN}',
+        line({"messages": json.dumps(called("N")["messages"]).replace('"N"', arguments)}),
+    ):
+        out, _, _ = repaired(tmp_path / "f", text.encode())
+        assert json.loads(out)["messages"][1]["function_call"]["arguments"] == arguments
+    used = {"messages": [USER, {"role": "assistant", "content": [USE | {"input": {"n": "N"}}]}]}
+    out, _, _ = repaired(tmp_path / "f", line(used).replace('"N"', number).encode())
+    assert json.loads(out)["messages"][1]["tool_calls"][0]["function"]["arguments"] == f'{{"n": {number}}}'
+
+
+@pytest.mark.parametrize("number", ["1.10", "12345678901234567890.5", "1_000", "0x1F"])
+def test_numbers_that_print_does_not_write_are_not_read_as_its_output(tmp_path: Path, number: str) -> None:
+    text = str({"messages": [USER, ANSWER | {"content": "N"}]}).replace("'N'", number)
+    out, (reject,), _ = repaired(tmp_path / "f", text.encode())
+    assert (out, reject["text"]) == (b"", text)
+
+
+@pytest.mark.parametrize("text", [line(GOOD) + "  # wrong, ask Ann", str(GOOD) + " # wrong, ask Ann"])
+def test_a_comment_is_not_dropped(tmp_path: Path, text: str) -> None:
+    out, (reject,), repairs = repaired(tmp_path / "f", text.encode(), guess=True)
+    assert (out, reject["text"], repairs.listed) == (b"", text, [])
+
+
+def test_messages_in_text_with_equal_keys_lose_none(tmp_path: Path) -> None:
+    for text in (line([USER, ANSWER]), str([USER, ANSWER])):
+        double = text.replace("content", "content': 'a', 'content" if "'" in text else 'content": "a", "content')
+        out, (reject,), _ = repaired(tmp_path / "f", line({"messages": double}).encode())
+        assert (out, json.loads(reject["text"])) == (b"", {"messages": double})
+
+
+@pytest.mark.parametrize(
+    "text", ['{"messages":' + "[{" * 40_000, '{"messages":' + "[{" * 50 + "x" * 500_000, "[" * 60_000 + "{'a': 1"]
+)
+def test_deep_nesting_takes_no_time(tmp_path: Path, text: str) -> None:
+    start = time.process_time()
+    _, rejects, _ = repaired(tmp_path / "f", text.encode())
+    assert len(rejects) == 1
+    assert time.process_time() - start < 2
 
 
 TEXT = "The Elbe rises in the Giant Mountains and is 1,094 km long."

@@ -6,7 +6,6 @@ shown if it loses no letter, and applied only if the caller agrees. The faults a
 `check.structure`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,11 +16,13 @@ import orjson
 
 from luthier.data.check.structure import check_example
 from luthier.data.findings import MAX_FINDINGS_PER_KIND, Finding, FindingError, make_finding
+from luthier.data.jsonl import lossless_json
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Line, joined_halves, parse_line, read_blocks, split_lines
 from luthier.data.repair.example import repair_example
 from luthier.data.repair.guess import guess_json, loses_no_text
 from luthier.data.repair.text import repair_text
+from luthier.types.errors import RenderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,8 @@ def _attempts(line: Line) -> Iterator[Repair]:
 def _to_json(value: Any) -> str | None:
     """The JSON of a value; None if it has a lone surrogate or a number that JSON cannot represent."""
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = lossless_json.dumps(value, allow_nan=False)
         text.encode()
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, RenderError):
         return None
     return text

@@ -5,10 +5,8 @@ object instead of its JSON, definitions in the wrong wrapping. No text is added 
 system prompt is dropped, and no key that holds text or says what is trained.
 """
 
-import ast
-import json
 from collections.abc import Iterator
-from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 
 from luthier.data.check.structure.messages import MESSAGE_KEYS, ROLES
@@ -22,7 +20,10 @@ from luthier.data.examples.key_meanings import (
     system_key_of,
     weight_from_flag,
 )
+from luthier.data.findings import FindingError
+from luthier.data.jsonl import lossless_json
 from luthier.data.repair.foreign_parts import rewrite_parts
+from luthier.data.repair.text import parse_exactly, python_value
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
@@ -35,7 +36,7 @@ _WEIGHTS = {"0": 0, "1": 1, "True": 1, "False": 0}
 
 def repair_example(value: Any) -> tuple[Any, list[str]]:
     """(the repaired copy of a JSON value, the codes of the repairs)."""
-    value = json.loads(json.dumps(value))
+    value = deepcopy(value)
     codes: list[str] = []
     if isinstance(value, str) and isinstance(inner := _parsed(value), dict | list):
         value, codes = inner, ["data_type"]
@@ -62,7 +63,7 @@ def _json_texts(example: dict[str, Any]) -> Iterator[str]:
     """Decodes messages and definitions that are JSON, or the output of Python's `print`, in a string."""
     for key, code in (("messages", "missing_messages_list"), *((key, "definition_invalid") for key in _DEFINITIONS)):
         if isinstance(text := example.get(key), str):
-            value = _parsed(text) or _python_value(text)
+            value = _parsed(text) or python_value(text)
             if isinstance(value, list) or (isinstance(value, dict) and key in _DEFINITIONS):
                 example[key] = value
                 yield code
@@ -114,7 +115,7 @@ def _completion(example: dict[str, Any]) -> Iterator[str]:
     """Writes a number or a truth value as text, as JSON does."""
     for key in ("prompt", "completion"):
         if kind_of(example) == "completion" and isinstance(example[key], int | float):
-            example[key] = json.dumps(example[key])
+            example[key] = lossless_json.dumps(example[key])
             yield "content_type"
 
 
@@ -206,7 +207,7 @@ def _content(message: dict[str, Any]) -> Iterator[str]:
     is_result = message.get("role") in ("tool", "function")
     is_parts = isinstance(content, list) and all(isinstance(part, dict) and "type" in part for part in content)
     if (isinstance(content, int | float)) or (is_result and isinstance(content, dict | list) and not is_parts):
-        message["content"] = json.dumps(content, ensure_ascii=False)
+        message["content"] = lossless_json.dumps(content)
         yield "content_type"
     elif isinstance(content, dict) and {"type": "text"} | content == {"type": "text", "text": str(content.get("text"))}:
         message["content"] = content["text"]
@@ -236,12 +237,12 @@ def _calls(message: dict[str, Any]) -> Iterator[str]:
 def _call_forms(message: dict[str, Any]) -> Iterator[str]:
     """Decodes a call that is written as text, and moves the name and arguments of a flat one under `function`."""
     text = message.get("function_call")
-    if isinstance(text, str) and _is_call(call := _parsed(text) or _python_value(text)):
+    if isinstance(text, str) and _is_call(call := _parsed(text) or python_value(text)):
         message["function_call"] = call
         yield "call_invalid"
     for index, call in enumerate(calls := _list(message, "tool_calls")):
         text = call.get("function") if isinstance(call, dict) else None
-        if isinstance(text, str) and _is_call(function := _parsed(text) or _python_value(text)):
+        if isinstance(text, str) and _is_call(function := _parsed(text) or python_value(text)):
             call["function"] = function
             yield "call_invalid"
         if isinstance(call, dict) and "function" not in call:
@@ -266,29 +267,20 @@ def _arguments(call: dict[str, Any]) -> Iterator[str]:
         call["arguments"] = "{}"
         yield "arguments_not_object"
     elif isinstance(arguments, dict):
-        call["arguments"] = json.dumps(arguments, ensure_ascii=False)
+        call["arguments"] = lossless_json.dumps(arguments)
         yield "arguments_not_json"
     elif isinstance(arguments, str):
         inner = _parsed(arguments)
         if isinstance(inner, str) and isinstance(_parsed(inner), dict):
             call["arguments"] = inner
             yield "arguments_encoded_twice"
-        elif inner is None and isinstance(value := _python_value(arguments), dict):
-            call["arguments"] = json.dumps(value, ensure_ascii=False)
+        elif inner is None and isinstance(value := python_value(arguments), dict):
+            call["arguments"] = lossless_json.dumps(value)
             yield "arguments_not_json"
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_exactly(text)
+    except (FindingError, ValueError):
         return None
-
-
-def _python_value(text: str) -> dict[str, Any] | list[Any] | None:
-    """The object or list that Python's `print` wrote as this text; None for any other text."""
-    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-        value = ast.literal_eval(text.strip()) if len(text) < 100_000 else None
-        if isinstance(value, dict | list) and json.loads(json.dumps(value, allow_nan=False)) == value:
-            return value
-    return None

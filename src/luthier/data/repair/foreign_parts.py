@@ -3,11 +3,11 @@
 A message is rewritten if each of its parts is known and complete; otherwise it stays as it is, for the check to report.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from luthier.data.check.structure.messages import REASONING_PARTS
+from luthier.data.jsonl import lossless_json
 
 _Message = dict[str, Any]
 _KEYS = {  # by the type of a part: the keys that are read, and those that can be ignored
@@ -66,7 +66,7 @@ def _answer(message: _Message, parts: list[_Message]) -> list[_Message] | None:
         {
             "id": part["id"],
             "type": "function",
-            "function": {"name": part["name"], "arguments": json.dumps(part["input"], ensure_ascii=False)},
+            "function": {"name": part["name"], "arguments": lossless_json.dumps(part["input"])},
         }
         for part in uses
     ]

@@ -8,14 +8,20 @@ import re
 from collections import Counter
 from typing import Any
 
+_BRACKET = re.compile(r"[\[{}\]]")
+_MAX_SCANNED = 1_000_000  # characters: json-repair scans the rest of the text again at every level of nesting
 _CONSTANT = re.compile(r"\b(?:None|True|False|null|true|false|undefined|NaN)\b")
 _UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def guess_json(text: str) -> Any:
-    """The guessed object; None if the text is JSON already, or if the result is not an object."""
+    """The guessed object; None if the text is JSON already, if the result is not an object, or if a guess would take
+    more than about a second.
+    """
     from json_repair import repair_json
 
+    if len(text) * _depth(text) > _MAX_SCANNED:
+        return None
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -27,6 +33,15 @@ def guess_json(text: str) -> Any:
     except (ValueError, RecursionError, IndexError):
         return None
     return value if isinstance(value, dict) and value else None
+
+
+def _depth(text: str) -> int:
+    """The levels of nesting, with brackets inside of strings, whose ends are uncertain in broken JSON."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(text):
+        depth = max(0, depth + (1 if bracket in "[{" else -1))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def loses_no_text(before: str, after: str) -> bool:

@@ -9,11 +9,13 @@ import json
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 from luthier.data.findings import FindingError
+from luthier.data.jsonl import lossless_json
 from luthier.data.jsonl.reader import parse_json
 from luthier.data.jsonl.syntax_diagnosis import QUOTES, is_foreign_space
 
@@ -34,6 +36,9 @@ _COMMAND = re.compile(
     r"\\(?:frac|forall|beta|bar|begin|binom|bf|bot|bullet|big\w*|boldsymbol|theta|times|text\w*|tan|tau|to|top|rho|right\w*|"
     r"nu|neq|ne|nabla|neg|not|notin|ni)(?![a-z])"
 )
+_PARSE_ERRORS = (
+    FindingError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError,
+)  # fmt: skip
 _MAX_PYTHON_LENGTH = 1024 * 1024  # characters; Python's parser needs many times that much memory
 
 
@@ -42,11 +47,25 @@ def repair_text(text: str) -> Iterator[Repaired]:
     for parse in _PARSERS:
         try:
             repaired = parse(text)
-        except (FindingError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        except _PARSE_ERRORS:
             continue
         if repaired is not None:
             yield repaired
             return
+
+
+def parse_exactly(text: str) -> Any:
+    """As `parse_json`, but every number keeps its spelling. Raises FindingError."""
+    parse_json(text)
+    return lossless_json.DECODER.decode(text)
+
+
+def python_value(text: str) -> Any:
+    """The object or list that Python's `print` wrote as this text; None for any other text."""
+    with suppress(*_PARSE_ERRORS):
+        repaired = _parse_python(text)
+        return repaired[0] if repaired and isinstance(repaired[0], dict | list) else None
+    return None
 
 
 def _parse_without_marks(text: str) -> Repaired | None:
@@ -54,7 +73,7 @@ def _parse_without_marks(text: str) -> Repaired | None:
     after it.
     """
     value = _AFTER_VALUE.sub("", _BEFORE_VALUE.sub("", text, count=1))
-    return (parse_json(value), ["json_invalid"]) if value != text else None
+    return (parse_exactly(value), ["json_invalid"]) if value != text else None
 
 
 def _parse_with_backslashes(text: str) -> Repaired | None:
@@ -67,27 +86,33 @@ def _parse_with_backslashes(text: str) -> Repaired | None:
     if _COMMAND.search(_ESCAPED.sub("", text)):
         return None
     doubled = _BAD_ESCAPE.sub(lambda match: match[1] + ("" if match[2] == "'" else "\\\\") + match[2], text)
-    return parse_json(doubled), ["escape_invalid"]
+    return parse_exactly(doubled), ["escape_invalid"]
 
 
 def _parse_unchanged(text: str) -> Repaired:
-    return parse_json(text), []
+    return parse_exactly(text), []
 
 
 def _parse_python(text: str) -> Repaired | None:
-    """Reads the output of Python's `print`. Adjacent strings and equal keys, which Python also accepts, are refused."""
+    """Reads the output of Python's `print`. What Python also accepts but never prints is refused: adjacent strings,
+    equal keys, comments, and numbers in another spelling.
+    """
     if len(text) > _MAX_PYTHON_LENGTH or _UNPRINTED_ESCAPE.search(_ESCAPED.sub("", text)):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an invalid escape sequence
         tree = ast.parse(text.strip(), mode="eval")
-    tokens = [token.type for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline)]
-    if (tokenize.STRING, tokenize.STRING) in pairwise(tokens) or any(_has_equal_keys(node) for node in ast.walk(tree)):
+    tokens = list(tokenize.generate_tokens(io.StringIO(text.strip()).readline))
+    types = [token.type for token in tokens]
+    if (tokenize.STRING, tokenize.STRING) in pairwise(types) or any(_has_equal_keys(node) for node in ast.walk(tree)):
+        return None
+    numbers = [token.string for token in tokens if token.type == tokenize.NUMBER]
+    if tokenize.COMMENT in types or any(repr(ast.literal_eval(number)) != number for number in numbers):
         return None
     value = ast.literal_eval(tree)
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     # Tuples, and keys that are not strings, would change their type.
-    return (parse_json(written), ["python_repr"]) if json.loads(written) == value else None
+    return (parse_exactly(written), ["python_repr"]) if json.loads(written) == value else None
 
 
 def _has_equal_keys(node: ast.AST) -> bool:
@@ -118,7 +143,7 @@ def _parse_without_typos(text: str) -> Repaired:
             _drop_comma(out, codes)
         out.append(plain)
         position += 1
-    return parse_json("".join(out)), list(codes)
+    return parse_exactly("".join(out)), list(codes)
 
 
 def _string_end(text: str, start: int) -> int:
@@ -151,16 +176,27 @@ def _drop_comma(out: list[str], codes: dict[str, None]) -> None:
 
 def _parse_without_equal_keys(text: str) -> Repaired:
     """Merges duplicate keys with equal values."""
-    value = json.loads(text, object_pairs_hook=_merged)
-    return parse_json(json.dumps(value, ensure_ascii=False)), ["duplicate_key"]
+    return parse_exactly(_rewritten(text)), ["duplicate_key"]
 
 
 def _parse_without_nan(text: str) -> Repaired | None:
     """Writes null for NaN, which programs write for a missing value."""
     constants: list[str] = []
-    value = json.loads(text, object_pairs_hook=_merged, parse_constant=constants.append)
-    is_nan = constants and set(constants) == {"NaN"}
-    return (parse_json(json.dumps(value, ensure_ascii=False)), ["number_invalid"]) if is_nan else None
+    written = _rewritten(text, parse_constant=constants.append)
+    return (parse_exactly(written), ["number_invalid"]) if constants and set(constants) == {"NaN"} else None
+
+
+def _rewritten(text: str, parse_constant: Callable[[str], Any] | None = None) -> str:
+    """The text with equal members merged, and its numbers spelled as before."""
+    parse_number = lossless_json.DECODER.parse_float
+    value = json.loads(
+        text,
+        object_pairs_hook=_merged,
+        parse_float=parse_number,
+        parse_int=parse_number,
+        parse_constant=parse_constant,
+    )
+    return lossless_json.dumps(value)
 
 
 def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
