@@ -12,8 +12,8 @@ from luthier.data.examples.example import Example, to_conversation
 from luthier.data.findings import FindingError, make_finding
 from luthier.data.jsonl.reader import parse_line, read_lines
 
-_PREFERRED = ("preferred_output", "preferred_completion")
-_NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
+PREFERRED = ("preferred_output", "preferred_completion")
+NON_PREFERRED = ("non_preferred_output", "non_preferred_completion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +62,4 @@ def turns_of(value: dict[str, Any]) -> PreferenceTurns:
         return [answer] if isinstance(answer, dict) else answer
 
     prompt = [{**turn, "weight": 0} if turn.get("role") == "assistant" else turn for turn in value["input"]["messages"]]
-    return PreferenceTurns(prompt, answer(_PREFERRED), answer(_NON_PREFERRED))
+    return PreferenceTurns(prompt, answer(PREFERRED), answer(NON_PREFERRED))

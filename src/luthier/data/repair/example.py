@@ -20,6 +20,7 @@ from luthier.data.examples.key_meanings import (
     system_key_of,
     weight_from_flag,
 )
+from luthier.data.examples.preferences import NON_PREFERRED, PREFERRED
 from luthier.data.findings import FindingError
 from luthier.data.jsonl import lossless_json
 from luthier.data.repair.foreign_parts import rewrite_parts
@@ -45,7 +46,7 @@ def repair_example(value: Any) -> tuple[Any, list[str]]:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and kind_of(value[0]):
         value, codes = value[0], ["data_type"]
     if isinstance(value, dict):
-        for repair in (_json_texts, _definitions, _system_prompt, _trained_as_usual, _messages, _completion):
+        for repair in (*_CONVERSATION_REPAIRS, _trained_as_usual, _completion, _preference):
             codes += repair(value)
     return value, list(dict.fromkeys(codes))
 
@@ -133,6 +134,23 @@ def _trained_as_usual(example: dict[str, Any]) -> Iterator[str]:
                 yield "loss_key"
 
 
+def _preference(pair: dict[str, Any]) -> Iterator[str]:
+    """Repairs the input of a preference pair and both answers, and puts an answer that is a message into a list."""
+    if kind_of(pair) != "preference":
+        return
+    if isinstance(prompt := pair.get("input"), dict):
+        for repair in _CONVERSATION_REPAIRS:
+            yield from repair(prompt)
+    for name in (*PREFERRED, *NON_PREFERRED):
+        if isinstance(answer := pair.get(name), dict):
+            pair[name] = [answer]
+            yield "preference_invalid"
+        if messages := _list(pair, name):
+            answer = {"messages": messages}
+            yield from _messages(answer)
+            pair[name] = answer["messages"]
+
+
 def _messages(example: dict[str, Any]) -> Iterator[str]:
     turns = _list(example, "messages")
     yield from rewrite_parts(turns)
@@ -149,6 +167,9 @@ def _messages(example: dict[str, Any]) -> Iterator[str]:
     if empty and len(empty) < len(messages):
         example["messages"] = [message for message in turns if message not in empty]
         yield "missing_content"
+
+
+_CONVERSATION_REPAIRS = (_json_texts, _definitions, _system_prompt, _messages)  # of an object with messages
 
 
 def _role(message: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 _BRACKET = re.compile(r"[\[{}\]]")
-_MAX_SCANNED = 1_000_000  # characters: json-repair scans the rest of the text again at every level of nesting
+_MAX_SCANNED = 500_000  # characters: json-repair scans the rest of the text again at every level of nesting
 _CONSTANT = re.compile(r"\b(?:None|True|False|null|true|false|undefined|NaN)\b")
 _UNICODE_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
