@@ -173,6 +173,23 @@ def test_fix_converts(tmp_path: Path) -> None:
     assert "CSV table" not in screen
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_a_conversion_leaves_out_is_not_called_repaired(tmp_path: Path, language: str) -> None:
+    path, out = tmp_path / "table.jsonl", tmp_path / "out.jsonl"
+    lesson = "The Elbe rises in the Giant Mountains, passes Dresden and Hamburg, and ends in the North Sea."
+    records = [{"question": f"q{n}", "answer": f"a{n}", "lesson": lesson, "id": n} for n in range(12)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    screen = run("check", path, "--fix", out, "--no-quality", "--lang", language).stdout
+    repaired = next(line for line in screen.splitlines() if line.startswith(("Repaired:", "已修复：")))
+    assert "converted_from" in repaired
+    assert "lesson" not in repaired
+    assert {"en": "Not used: lesson, id.", "zh": "未使用：lesson、id。"}[language] in screen
+    assert {"en": "warning  column_unused  ×1", "zh": "警告  未使用的列（column_unused）  ×1"}[language] in screen
+    assert "Giant Mountains" in screen
+    document = json.loads(run("check", path, "--fix", out, "--force", "--json", "--no-quality").stdout)
+    assert {"column_unused (lesson)", "column_unused (id)"} <= document["fix"]["counts"].keys()
+
+
 def test_flags_that_mean_nothing_together(slips: Path) -> None:
     assert run("check", slips, "--guess").exit_code == 2
     assert run("check", slips, "--validation", slips, "--diff").exit_code == 2

@@ -199,9 +199,7 @@ def _repair(
         ):
             method = method or recognised_method(file.path)
             repairs = fix(file.path, out, force=force, guess=guess, method=method, on_progress=on_progress)
-            for note in file.notes:
-                subject = note.key or note.value
-                repairs.counts[f"{note.code} ({subject})" if subject else note.code] += 1
+            repairs.notes += file.notes
             return repairs
     except FindingError:
         return None

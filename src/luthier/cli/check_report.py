@@ -145,7 +145,7 @@ def _print_findings(console: Console, report: Report) -> None:
     """Prints the findings by code, the most severe first: for each code, its first lines and its remedy."""
     for severity in STYLES:
         for findings in _groups(report, severity):
-            _print_group(console, findings, _count(report, findings))
+            print_group(console, findings, _count(report, findings))
 
 
 def _groups(report: Report, severity: str) -> list[list[Finding]]:
@@ -164,7 +164,8 @@ def _count(report: Report, findings: list[Finding]) -> int:
     return report.counts[code] - of_other_severity
 
 
-def _print_group(console: Console, findings: list[Finding], count: int) -> None:
+def print_group(console: Console, findings: list[Finding], count: int) -> None:
+    """Prints the findings of one code and severity: the first ones, how many more there are, and the remedy."""
     severity = findings[0].severity
     name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
     console.print(Text.assemble((name, STYLES[severity]), f"  {finding_name(findings[0].code)}  ×{count}"))

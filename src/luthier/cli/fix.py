@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from luthier.cli.check_report import print_group
 from luthier.cli.errors import CliError
 from luthier.cli.i18n import printable
 from luthier.cli.output import plural
@@ -26,8 +28,10 @@ from luthier.language import say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from luthier.data.findings import Finding
     from luthier.data.repair import Repair, Repairs
 
+_UNUSED = ("column_unused", "rows_skipped")  # codes of notes on what the conversion left out
 _CONTEXT_CHARACTERS = 40  # how much text is shown before and after a change
 
 
@@ -126,15 +130,21 @@ def _exists_error(target: Path) -> CliError:
 
 
 def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff: bool) -> None:
-    """Prints the repaired lines, with `diff` every change, then the counts by code, the guesses and the rejects."""
+    """Prints the repaired lines, with `diff` every change, then the counts by code, what the conversion did not use,
+    the guesses and the rejects.
+    """
+    from luthier.data.repair import note_label
+
     for repair in repairs.listed:
         is_suggestion = repair.is_guess and not repair.is_applied
         _print_change(console, repair) if diff or is_suggestion else _print_line(console, repair)
-    counts = say(", ", "，").join(f"{_name(label)} ×{count}" for label, count in repairs.counts.items())
+    conversions = Counter(note_label(note) for note in repairs.notes if note.code not in _UNUSED)
+    counts = say(", ", "，").join(f"{_name(label)} ×{count}" for label, count in (repairs.counts + conversions).items())
     if counts:
         console.print(say(f"Repaired: {counts}.", f"已修复：{counts}。"), soft_wrap=True)
     else:
         console.print(say("Nothing to repair.", "没有需要修复的内容。"))
+    _print_unused(console, [note for note in repairs.notes if note.code in _UNUSED])
     if any(repair.is_guess and not repair.is_applied for repair in repairs.listed):
         console.print(
             say("The guesses were not applied; use --guess to apply them.", "以上猜测没有采用；用 --guess 采用。"),
@@ -144,6 +154,15 @@ def print_repairs(console: Console, repairs: Repairs, out: Path | None, *, diff:
     if out:
         examples = plural(repairs.examples, "example")
         console.print(say(f"Wrote {out}: {examples}.", f"已写出 {out}：{repairs.examples} 个样本。"), soft_wrap=True)
+
+
+def _print_unused(console: Console, notes: list[Finding]) -> None:
+    """Prints the keys and rows that no example contains, and warnings about those that hold long texts."""
+    if notes:
+        names = say(", ", "、").join(note.key or note.value for note in notes)
+        console.print(Text(printable(say(f"Not used: {names}.", f"未使用：{names}。"))), soft_wrap=True)
+    if warnings := [note for note in notes if note.severity == "warning"]:
+        print_group(console, warnings, len(warnings))
 
 
 def _name(label: str) -> str:

@@ -53,13 +53,17 @@ class Repair:
 
 @dataclass
 class Repairs:
-    """The repairs of a file. `counts` counts all of them by code; `listed` has the first of each code."""
+    """The repairs of a file. `counts` counts all of them by code; `listed` has the first of each code.
+
+    `notes`: the findings on the file's conversion, which the caller adds.
+    """
 
     examples: int = 0
     rejected: int = 0
     listed: list[Repair] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: list[Finding] = field(default_factory=list)
 
     def add(self, repair: Repair) -> None:
         if repair.is_applied:
@@ -72,10 +76,16 @@ class Repairs:
         return {
             "examples": self.examples,
             "rejected": self.rejected,
-            "counts": dict(self.counts),
+            "counts": dict(self.counts + Counter(map(note_label, self.notes))),
             "reasons": dict(self.reasons),
             "repairs": [repair.to_dict() for repair in self.listed],
         }
+
+
+def note_label(note: Finding) -> str:
+    """The label under which a note is counted: its code, with its subject in brackets."""
+    subject = note.key or note.value
+    return f"{note.code} ({subject})" if subject else note.code
 
 
 def repair_file(
