@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_repair import ANSWER, GOOD, USE, USER, called, line, repaired
 
 from luthier.data.check.structure import check_example
+from property_examples import example_count
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,22 @@ def test_a_key_of_a_message_is_not_dropped_with_its_text(tmp_path: Path, key: st
     text = line({"messages": [USER | {key: value}, ANSWER]})
     out, (reject,), _ = repaired(tmp_path / "file", text.encode())
     assert (out, reject["text"]) == (b"", text)
+
+
+texts = st.lists(st.text(alphabet="abcdé易", min_size=2, max_size=9), min_size=2, max_size=9).map(" ".join)
+names = st.sampled_from(["id", "source", "topic", "meta", "lang", "name", "loss", "keep", "cot", "history", "time"])
+
+
+@given(
+    extra=st.dictionaries(
+        names | st.text(max_size=8), texts | st.lists(texts, min_size=1) | texts.map(lambda t: {"id": t})
+    )
+)
+@settings(max_examples=example_count(100))
+def test_no_text_of_a_message_is_lost(tmp_path: Path, extra: dict[str, Any]) -> None:
+    out, rejects, _ = repaired(tmp_path / "file", line({"messages": [USER, ANSWER | extra | ANSWER]}).encode())
+    written = out.decode() + "".join(reject["text"] for reject in rejects)
+    assert all(json.dumps(value, ensure_ascii=False) in written for key, value in extra.items() if key not in ANSWER)
 
 
 @pytest.mark.parametrize(
