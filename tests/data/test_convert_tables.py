@@ -113,6 +113,66 @@ def test_columns_without_a_name(tmp_path: Path) -> None:
     assert [(f.code, f.key, f.severity) for f in findings] == [("column_unused", "column 1", "note")]
 
 
+@pytest.mark.parametrize(
+    "header", ["question,answer,", "question,answer, ,", ",question,answer,", "id,question,answer,"]
+)
+@pytest.mark.parametrize("row", ["What is 3?,Yes, of course 3", "What is 3?,Yes,, then 3", "What is 3?,Yes,3,"])
+def test_no_column_without_a_name_takes_the_rest_of_an_answer(tmp_path: Path, header: str, row: str) -> None:
+    first = "9," if header.startswith(("id", ",")) else ""
+    rest = header.removeprefix("id").lstrip(",").removeprefix("question,answer")
+    rows = [f"{first}What is {number}?,Yes{rest}" for number in range(6)]
+    content = "\n".join([header, *rows[:3], first + row, *rows[3:]])
+    pairs, findings = checked(tmp_path / "t.csv", content)
+    assert pairs == [(f"What is {number}?", "Yes") for number in range(6)]
+    assert [(f.line, f.key) for f in findings if f.code == "row_misfit"] == [(4, "5")]
+    (misfit,) = (f for f in findings if f.code == "row_misfit")
+    assert f"columns: {2 + bool(first)})" in misfit.text("en")
+
+
+@given(
+    rows=st.lists(st.lists(st.text("ab ", max_size=3), min_size=1, max_size=6), min_size=1, max_size=8),
+    lead=st.integers(0, 1),
+    trail=st.integers(0, 3),
+)
+@settings(max_examples=example_count(200))
+def test_a_row_is_read_completely_or_named(tmp_path: Path, rows: list[list[str]], lead: int, trail: int) -> None:
+    header = "," * lead + "question,answer" + "," * trail
+    rows = [["9"] * lead + row for row in rows if any(cell.strip() for cell in row)]
+    (tmp_path / "t.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    with prepared(tmp_path / "t.csv") as file:
+        lines = [json.loads(line) for line in file.path.read_text().splitlines()]
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        cells = row[lead:]
+        fits = len(cells) >= 2 and not any(cell.strip() for cell in cells[2:])
+        read = [message["content"] for message in line.get("messages", [])]
+        assert read == (cells[:2] if fits else [])
+
+
+@pytest.mark.parametrize("cell", [r"use a \| b", r"\|\|", r"a \| b \| c", r"C:\new \| D:\n", r"\| first", r"last \|"])
+@pytest.mark.parametrize("edges", ["| {} |", "{} |", "| {}", "{}"])
+def test_an_escaped_pipe_is_part_of_a_cell(tmp_path: Path, cell: str, edges: str) -> None:
+    rows = ["question | answer", "--- | ---", f"How? | {cell}", "Why? | so"]
+    pairs, findings = checked(tmp_path / "f", "\n".join(edges.format(row) for row in rows) + "\n")
+    assert pairs == [("How?", cell.replace(r"\|", "|")), ("Why?", "so")]
+    assert findings == []
+
+
+def test_a_pipe_that_is_not_escaped_is_an_error(tmp_path: Path) -> None:
+    rows = "| question | answer |\n|---|---|\n| How? | a | b |\n| Why? | so |\n"
+    pairs, findings = checked(tmp_path / "f", rows)
+    assert pairs == [("Why?", "so")]
+    assert [(f.code, f.line) for f in findings] == [("row_misfit", 1)]
+    assert checked(tmp_path / "f", "question,answer\nHow?,a \\| b\n")[0] == [("How?", r"a \| b")]
+
+
+def test_cells_of_a_workbook_are_never_the_rest_of_others(tmp_path: Path) -> None:
+    rows = [("question", "answer", " "), *((*row, "seen") for row in ROWS)]
+    pairs, findings = checked(tmp_path / "b.xlsx", workbook(tmp_path / "b.xlsx", {"A": rows}))
+    assert pairs == ROWS
+    assert [(f.code, f.key) for f in findings] == [("column_unused", "column 3")]
+
+
 def test_a_column_of_long_texts_is_a_warning(tmp_path: Path) -> None:
     remark = "see the manual, chapter four, where the matter is treated at length"
     _, findings = checked(tmp_path / "t.csv", table(("question", "answer", "remark"), ("a", "b", remark)))

@@ -58,7 +58,7 @@ def recognise_form(path: Path, sheet: str | None, named: Sequence[str] = (), *, 
         head = file.read(_CHUNK)
     if is_workbook(head):
         rows = workbook_rows(path, sheet)
-        return _table("XLSX table", lambda: open_table(rows(), named))
+        return _table("XLSX table", lambda: open_table(rows(), named, is_text=False))
     if head.startswith(PARQUET):
         return Form("Parquet table", lambda: parquet_rows(path), is_table=True)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()

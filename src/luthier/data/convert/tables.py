@@ -22,6 +22,7 @@ _MAX_RECORD_LINES = 10_000  # lines of one row; a longer one has an unclosed quo
 _LONGEST_NAME = 40  # characters
 _NO_NAME = re.compile(r"^\s*[\[{<*#>-]|:\s+\S|[.!?。！？]\s*$")  # JSON, markup, YAML, a sentence
 _RULE = re.compile(r"\s*(?:(?::-+:?|-+:|-{2,})\s*)?$")  # a cell below the header of a table in Markdown
+_PIPE = "\ud800"  # in place of an escaped "|" while a line is divided; no decoded line contains it
 _KNOWN = {*QUESTIONS, *ANSWERS, *CONTEXTS, *SYSTEMS, "messages", "conversations", "chosen", "rejected", "instruction"}
 
 Cells = Sequence[str]
@@ -43,10 +44,11 @@ class Table(NamedTuple):
     titles: list[str]
 
 
-def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
+def open_table(rows: Iterable[Row], named: Sequence[str] = (), *, is_text: bool = True) -> Table:
     """Finds the header: the first row with known names, or with names in `named`; else the first with several cells.
 
-    Raises `FindingError` if two columns have the same name.
+    The columns of text (`is_text`) end with the last name: what a row has beyond it may be the rest of a cell that
+    contains the separator. Raises `FindingError` if two columns have the same name.
     """
     iterator = iter(rows)
     head = list(islice(iterator, _HEADER_ROWS))
@@ -61,6 +63,8 @@ def open_table(rows: Iterable[Row], named: Sequence[str] = ()) -> Table:
     repeated = [name for name, count in Counter(filter(None, columns)).items() if count > 1]
     if repeated:
         raise FindingError(make_finding("column_duplicate", key=repeated[0], value=", ".join(columns)))
+    while is_text and columns and not columns[-1]:
+        columns.pop()
     titles = [" ".join(filter(None, map(str.strip, row.cells))) for row in head[:start]]
     return Table(columns, chain(head[start + 1 :], iterator), [title for title in titles if title])
 
@@ -92,21 +96,22 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
 def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
     """The rows of a CSV file. Of a row with an unclosed quotation mark, only the first line is taken as the row.
 
-    Bytes that are not UTF-8 become surrogates, as by "surrogateescape".
+    Bytes that are not UTF-8 become surrogates, as by "surrogateescape". Between pipes, as in Markdown, `\\|` is a pipe.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines = _Lines(file)
+        lines = _Lines((line.replace("\\|", _PIPE) for line in file) if delimiter == "|" else file)
         while True:
             start = lines.number
             try:
                 row = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
                 if row is None:
                     return
-                yield Row(start + 1, row)
+                yield Row(start + 1, [cell.replace(_PIPE, "|") for cell in row])
             except csv.Error:
                 first = lines.rewind_to_second()
-                yield Row(start + 1, first.rstrip("\r\n").split(delimiter), is_broken=True)
+                cells = first.rstrip("\r\n").split(delimiter)
+                yield Row(start + 1, [cell.replace(_PIPE, "\\|") for cell in cells], is_broken=True)
 
 
 class _Lines:

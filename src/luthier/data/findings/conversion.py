@@ -31,8 +31,8 @@ CONVERSION: dict[str, Kind] = {
                  "separator or a quotation mark too few or too many",
         "表格第 {key} 行有 {value} 个单元格，而表头有 {detail} 列：缺少或多了分隔符、引号",
         'Put a cell that contains the separator or a line break in quotation marks ("…"), and double every quotation '
-        'mark inside it ("").',
-        '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。',
+        'mark inside it (""). Name every column in the header.',
+        '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。表头里每一列都要有名称。',
         "Line {line} does not fit the header of the table."),
     "quotation_unclosed": Kind(
         "error", "row {key} of the table has a quotation mark that is not closed properly: {value}",
