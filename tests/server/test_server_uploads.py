@@ -212,8 +212,8 @@ def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: Ope
 @pytest.mark.parametrize(
     ("params", "param"),
     [
-        ({"filename": "train.txt"}, "file"),
-        ({"filename": "b.json", "purpose": "batch"}, "file"),
+        ({"filename": "train.txt"}, "filename"),
+        ({"filename": "b.json", "purpose": "batch"}, "filename"),
         ({"mime_type": "image/png"}, "mime_type"),
         ({"purpose": "vision", "filename": "a.png"}, "mime_type"),
         ({"purpose": "evals"}, "purpose"),
@@ -225,6 +225,12 @@ def test_tidying_leaves_what_is_open_and_forgets_what_is_long_over(uploader: Ope
 )
 def test_create_refuses(uploader: OpenAI, params: dict[str, Any], param: str) -> None:
     assert refused(start, uploader, params.pop("size", 3), **params)["param"] == param
+
+
+def test_a_file_for_batches_that_is_too_large(uploader: OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        start(uploader, 10**12, purpose="batch")
+    assert (caught.value.status_code, body_of(caught.value)["param"]) == (413, "bytes")
 
 
 def test_an_unknown_upload(uploader: OpenAI) -> None:

@@ -63,13 +63,18 @@ def base_name(path: str) -> str:
     return re.split(r"[/\\]", path)[-1].replace("%22", '"') or "upload"
 
 
-def check_purpose(name: str, purpose: str, size_bytes: int) -> None:
-    """Checks the file extension and the size that the purpose allows. Raises BadRequestError."""
+def check_purpose(
+    name: str, purpose: str, size_bytes: int, *, name_param: str = "file", size_param: str = "file"
+) -> None:
+    """Checks the file extension and the size that the purpose allows. Raises BadRequestError.
+
+    `name_param`, `size_param`: the parameters that an error names.
+    """
     api = {"fine-tune": "Fine-Tuning", "batch": "Batch"}.get(purpose)
     if api and not name.lower().endswith(".jsonl"):
-        raise BadRequestError(f"Invalid file format for {api} API. Must be .jsonl", param="file")
+        raise BadRequestError(f"Invalid file format for {api} API. Must be .jsonl", param=name_param)
     if purpose == "batch":
-        check_size(size_bytes, BATCH_FILE_BYTES, "A file for batches", "file")
+        check_size(size_bytes, BATCH_FILE_BYTES, "A file for batches", size_param)
 
 
 @router.get("")

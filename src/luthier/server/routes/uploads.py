@@ -35,7 +35,7 @@ class _NoFields(BaseModel):
 @router.post("")
 def create(body: CreateUploadRequest, state: StateDep) -> Upload:
     name = base_name(body.filename)
-    check_purpose(name, body.purpose, body.bytes)
+    check_purpose(name, body.purpose, body.bytes, name_param="filename", size_param="bytes")
     limit = state.settings.max_upload_bytes
     if body.bytes > limit:
         message = (
