@@ -170,7 +170,6 @@ RESOURCES = (
         "Invalid URL: it must begin with https:// or http:// and a host, without user, password and fragment.",
         "网址无效：应以 https:// 或 http:// 加主机名开头，不含用户名、密码和 # 部分。",
     ),
-    ("Invalid URL: {reason}.", "网址无效：{reason}。"),
     (
         "This server sends no webhooks to '{host}'. Its operator allows hosts with --webhook-hosts "
         "(LUTHIER_WEBHOOK_HOSTS).",

@@ -18,16 +18,24 @@ class TargetError(Exception):
 
 def check_url(url: str, allowed: AllowedHosts) -> None:
     """Raises BadRequestError for a URL that no webhook may be sent to."""
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise BadRequestError(f"Invalid URL: {error}.", param="url", code="invalid_url") from error
-    has_port = parsed.port is None or 0 < parsed.port < 2**16
-    if parsed.scheme not in _PORTS or not parsed.host or not has_port or parsed.userinfo or parsed.fragment:
+    parsed = _parsed(url)
+    if parsed is None:
         message = "Invalid URL: it must begin with https:// or http:// and a host, without user, password and fragment."
         raise BadRequestError(message, param="url", code="invalid_url")
     if not allowed.allows_host(parsed.host):
         raise BadRequestError(_not_allowed(parsed.host), param="url", code="host_not_allowed")
+
+
+def _parsed(url: str) -> httpx.URL | None:
+    """None for a URL without the parts that a target has."""
+    try:
+        parsed = httpx.URL(url)
+        host = parsed.host  # decoded here, which fails for a faulty international name
+    except (httpx.InvalidURL, ValueError):
+        return None
+    has_port = parsed.port is None or 0 < parsed.port < 2**16
+    is_complete = parsed.scheme in _PORTS and host and has_port
+    return parsed if is_complete and not parsed.userinfo and not parsed.fragment else None
 
 
 async def resolve(url: httpx.URL, allowed: AllowedHosts) -> list[Address]:
