@@ -282,6 +282,7 @@ def test_a_limit_of_0_is_an_empty_page(bare_client: OpenAI, file_id: str) -> Non
     job = jobs.create(model="gpt-4o", training_file=file_id)
     for page in (jobs.list(limit=0), jobs.list(after=job.id, limit=0), jobs.list_events(job.id, limit=0)):
         assert page.data == []
+        assert page.has_more is False  # an empty page has no cursor, so a client that went on would never end
 
 
 @pytest.mark.parametrize("query", ["limit=-1", "limit=many", "limit=1e3"])

@@ -40,6 +40,9 @@ def parse_metadata_filter(request: Request) -> dict[str, str] | None:
 
 
 def list_page(page: Page[Any]) -> ListPage[Any]:
-    """A page of the store as an OpenAI list object."""
+    """A page of the store as an OpenAI list object.
+
+    An empty page, of `limit=0`, is the last one: it has no cursor to continue from, and a client would ask for ever.
+    """
     first, last = (page.data[0].id, page.data[-1].id) if page.data else (None, None)
-    return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more)
+    return ListPage(data=page.data, first_id=first, last_id=last, has_more=page.has_more and bool(page.data))
