@@ -49,6 +49,27 @@ def test_unknown_urls_and_methods(raw: httpx.Client, method: str, path: str, sta
     assert ("allow" in answer.headers) == (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/files", "GET, POST"),
+        ("PATCH", "/files/file-x", "GET, DELETE"),
+        ("PUT", "/models/a/b", "GET, HEAD, DELETE"),
+        ("POST", "/models", "GET, HEAD"),
+        ("DELETE", "/chat/completions", "GET, POST"),
+        ("PUT", "/conversations/conv_x", "GET, POST, DELETE"),
+        ("GET", "/responses", "POST"),
+        ("POST", "/../health", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_is_not_allowed_names_all_that_are(
+    raw: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    answer = raw.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers.get_list("allow") == [allowed]
+
+
 def test_headers_of_every_answer(raw: httpx.Client, locked: Bare) -> None:
     """Successful responses, errors of a route and errors of the middleware, each with a request id of its own."""
     answers = [raw.get("/models"), raw.get("/models"), raw.get("/files/x"), raw.post("/chat/completions")]

@@ -63,6 +63,35 @@ def test_an_unknown_model_is_not_found(bare: Bare, name: str) -> None:
             assert answer.json()["error"]["code"] in ("model_not_found", None)
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/models/", "/models"),
+        ("/models//", "/models"),
+        ("/models/gpt-4o-mini/", "/models/gpt-4o-mini"),
+        ("/models/gpt-4o-mini//", "/models/gpt-4o-mini"),
+        ("/models/a/b:c/", "/models/a/b:c"),
+        ("/luthier/models/gpt-4o-mini/abilities/", "/luthier/models/gpt-4o-mini/abilities"),
+        ("/fine_tuning/checkpoints/ft:a/permissions/", "/fine_tuning/checkpoints/ft:a/permissions"),
+        ("/files/", "/files"),
+    ],
+)
+def test_a_trailing_slash_is_redirected(bare: Bare, path: str, target: str) -> None:
+    """As on every path: a model's name may hold a slash, but does not end with one."""
+    with bare.http() as http:
+        answer = http.get(path)
+    assert (answer.status_code, answer.headers["location"].endswith(f"/v1{target}")) == (307, True), answer.headers
+
+
+def test_heads_without_bodies(bare: Bare, tuned: str) -> None:
+    with bare.http() as http:
+        for path in ("/models", "/models/gpt-4o-mini", f"/models/{tuned}", "/models/nobody", "/../health", "/../ready"):
+            whole, head = http.get(path), http.head(path)
+            assert (head.status_code, head.content) == (whole.status_code, b"")
+            assert head.headers["content-type"] == whole.headers["content-type"]
+            assert int(head.headers["content-length"]) == len(whole.content)
+
+
 def test_delete(bare_client: OpenAI, tuned: str) -> None:
     deleted = bare_client.models.delete(tuned)
     assert (deleted.id, deleted.deleted) == (tuned, True)

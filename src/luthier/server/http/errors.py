@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DatabaseError, DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from luthier.error_texts import chinese_error
 from luthier.language import of_request
@@ -123,6 +124,16 @@ def _request_validation_error(error: RequestValidationError, request: Request | 
     return validation_error(inside, error.body)
 
 
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods of all routes of this path: the exception lists only those of the first one."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 def _http_error(error: HTTPException, request: Request | None) -> APIError:
     method, path = (request.method, request.url.path) if request else ("", "")
     message = str(error.detail)
@@ -130,6 +141,9 @@ def _http_error(error: HTTPException, request: Request | None) -> APIError:
         message = f"Invalid URL ({method} {path})"
     elif error.status_code == 405:
         message = f"Not allowed to {method} on {path} (HINT: Perhaps you meant another method)"
-    api_error = BadRequestError(message, headers=error.headers)
+    headers = error.headers
+    if request and error.status_code == 405:
+        headers = {"allow": ", ".join(_allowed_methods(request))}
+    api_error = BadRequestError(message, headers=headers)
     api_error.status = error.status_code
     return api_error

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 
 from luthier.server.http.auth import AdminDep
 from luthier.server.http.json_body import StrictRoute
+from luthier.server.http.model_path import model_in_path
 from luthier.server.http.pagination import Limit, list_page
 from luthier.server.state import StateDep
 from luthier.types.common import ListPage
@@ -28,7 +29,7 @@ def _own_checkpoint(fine_tuned_model_checkpoint: str, state: StateDep, caller: A
 CheckpointDep = Annotated[str, Depends(_own_checkpoint)]
 
 router = APIRouter(
-    prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
+    prefix=f"/v1/fine_tuning/checkpoints/{model_in_path('fine_tuned_model_checkpoint')}/permissions",
     tags=["fine_tuning"],
     route_class=StrictRoute,
 )

@@ -18,6 +18,7 @@ from luthier.language import Language
 from luthier.lineage import lineage
 from luthier.server.http.auth import CallerDep
 from luthier.server.http.json_body import StrictRoute
+from luthier.server.http.model_path import model_in_path
 from luthier.server.http.zip_stream import zip_response
 from luthier.server.model_exports import Export
 from luthier.server.state import StateDep
@@ -51,7 +52,7 @@ def _own(tuned: Annotated[FineTunedModel, Depends(_fine_tuned)], caller: CallerD
 
 ModelDep = Annotated[FineTunedModel, Depends(_own)]
 
-router = APIRouter(prefix="/v1/luthier/models/{model:path}", tags=["luthier"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/luthier/models/" + model_in_path(), tags=["luthier"], route_class=StrictRoute)
 
 
 @router.get("/abilities")

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from luthier.data.examples import adapter_metadata
 from luthier.server.http.auth import CallerDep
+from luthier.server.http.model_path import model_in_path
 from luthier.server.state import StateDep
 from luthier.types.common import ListPage
 from luthier.types.errors import NotFoundError, PermissionDeniedError
@@ -12,19 +13,21 @@ from luthier.types.models import Model, ModelDeleted
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
+@router.head("", include_in_schema=False)
 @router.get("")
 def list_models(state: StateDep) -> ListPage[Model]:
     return ListPage(data=list(state.models.list_models()))
 
 
-@router.get("/{model:path}")
+@router.head("/" + model_in_path(), include_in_schema=False)
+@router.get("/" + model_in_path())
 def retrieve(model: str, state: StateDep) -> Model:
     tuned = state.store.models.find(model)
     tools = adapter_metadata.read(tuned.adapter).definitions if tuned else None
     return state.models.describe(model).model_copy(update={"tools": tools or None})
 
 
-@router.delete("/{model:path}")
+@router.delete("/" + model_in_path())
 def delete(model: str, state: StateDep, caller: CallerDep) -> ModelDeleted:
     """Only for the project's own fine-tuned models; base models and aliases belong to the operator."""
     tuned = state.store.models.find(model)
