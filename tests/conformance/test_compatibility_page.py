@@ -118,13 +118,6 @@ REASONS = [
     ),
     (
         "(GET|POST) /(responses|conversations).*",
-        r"query: include.*",
-        "Ignored: no tool here adds output, log-probabilities are kept if they were requested at creation, and "
-        "streams are not padded.",
-        "忽略：这里没有工具会添加内容，创建时要求的对数概率会保留，流不加填充。",
-    ),
-    (
-        "(GET|POST) /(responses|conversations).*",
         r"answer: (data\[\]\.)?(type|id|summary)|answer: (tools\[\]\.type|tool_choice)",
         "Returned as sent or generated, with all fields; the schema does not specify more.",
         "按收到或生成的内容返回，包含全部字段；schema 没有更多规定。",

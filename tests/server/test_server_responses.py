@@ -202,6 +202,61 @@ def test_logprobs_are_sent_where_they_are_asked_for(scripted: OpenAI, engine: Sc
     assert [entry["token"] for delta in deltas for entry in delta] == list("hey")
 
 
+_RETRIEVALS = [
+    "/responses/{response}",
+    "/responses/{response}/input_items",
+    "/conversations/{conversation}/items",
+    "/conversations/{conversation}/items/{item}",
+]
+
+
+@pytest.fixture(scope="module")
+def retrieved(scripted: OpenAI, engine: ScriptedEngine) -> dict[str, str]:
+    """The ids of a stored response, of its conversation and of one item."""
+    engine.say("hey")
+    conversation = scripted.conversations.create().id
+    response = respond(scripted, conversation=conversation)
+    return {"response": response.id, "conversation": conversation, "item": response.output[0].id}
+
+
+@pytest.mark.parametrize("path", _RETRIEVALS)
+def test_include_is_validated_where_items_are_retrieved(
+    scripted_server: Bare, retrieved: dict[str, str], path: str
+) -> None:
+    """As at creation, and as `include[]`, which OpenAI's clients send; it adds nothing to what is stored."""
+    with scripted_server.http() as http:
+        plain = http.get(path.format(**retrieved))
+        assert plain.status_code == 200
+        for name in ("include", "include[]"):
+            values = ["message.output_text.logprobs", "reasoning.encrypted_content"]
+            answer = http.get(path.format(**retrieved), params={name: values})
+            assert answer.json() == plain.json()
+            for faulty in ("nope", ["reasoning.encrypted_content", "nope"]):
+                refusal = http.get(path.format(**retrieved), params={name: faulty})
+                error = refusal.json()["error"]
+                assert (refusal.status_code, error["param"], error["code"]) == (400, name, "invalid_value")
+                assert error["message"].startswith("Invalid value: 'nope'. Supported values are: 'file_search_call.")
+
+
+def test_include_obfuscation_of_a_stored_response(scripted_server: Bare, retrieved: dict[str, str]) -> None:
+    with scripted_server.http() as http:
+        path = f"/responses/{retrieved['response']}"
+        streams = [http.get(path, params={"stream": True, "include_obfuscation": value}) for value in (True, False)]
+        assert streams[0].text == streams[1].text
+        error = http.get(path, params={"include_obfuscation": "perhaps"}).json()["error"]
+    assert (error["param"], error["code"]) == ("include_obfuscation", "invalid_type")
+
+
+def test_the_client_sends_include(scripted: OpenAI, retrieved: dict[str, str]) -> None:
+    include: Any = ["message.output_text.logprobs", "reasoning.encrypted_content"]
+    assert scripted.responses.retrieve(retrieved["response"], include=include).id == retrieved["response"]
+    assert scripted.responses.input_items.list(retrieved["response"], include=include).data
+    assert scripted.conversations.items.list(retrieved["conversation"], include=include).data
+    items: Any = [{"type": "message", "role": "user", "content": "a"}]
+    with pytest.raises(openai.BadRequestError):
+        scripted.conversations.items.create(retrieved["conversation"], items=items, include=["nope"])  # type: ignore[list-item]
+
+
 def test_an_answer_that_is_cut(scripted: OpenAI, engine: ScriptedEngine) -> None:
     engine.say("good day")
     response = respond(scripted, max_output_tokens=4)

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.routes.responses.items import expanded, stored_items
 from luthier.server.routes.responses.prepare import check_bytes
-from luthier.server.routes.responses.router import ItemLimit, item_page
+from luthier.server.routes.responses.router import CHECKED_INCLUDE, ItemLimit, item_page
 from luthier.server.state import State, StateDep
 from luthier.store import Page
 from luthier.store.response_items import Item
@@ -47,14 +47,14 @@ def delete(conversation_id: str, state: StateDep) -> ConversationDeleted:
     return ConversationDeleted(id=conversation_id)
 
 
-@router.post("/{conversation_id}/items")
+@router.post("/{conversation_id}/items", dependencies=[CHECKED_INCLUDE])
 def add_items(conversation_id: str, body: AddItemsRequest, state: StateDep) -> ItemPage:
     added = _items(state, body.items)
     state.store.conversations.add(conversation_id, added)
     return item_page(Page(added, has_more=False))
 
 
-@router.get("/{conversation_id}/items")
+@router.get("/{conversation_id}/items", dependencies=[CHECKED_INCLUDE])
 def list_items(
     conversation_id: str,
     state: StateDep,
@@ -66,7 +66,7 @@ def list_items(
     return item_page(conversations.items(conversation_id, limit=limit, after=after, ascending=order == "asc"))
 
 
-@router.get("/{conversation_id}/items/{item_id}")
+@router.get("/{conversation_id}/items/{item_id}", dependencies=[CHECKED_INCLUDE])
 def retrieve_item(conversation_id: str, item_id: str, state: StateDep) -> dict[str, Any]:
     return state.store.conversations.item(conversation_id, item_id)
 

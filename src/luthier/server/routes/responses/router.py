@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -27,6 +27,7 @@ from luthier.types.responses import (
     CompactRequest,
     CountTokensRequest,
     CreateResponseRequest,
+    Include,
     ResponseDeleted,
     ResponseEvent,
     ResponseObject,
@@ -36,6 +37,19 @@ from luthier.types.responses import (
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"], route_class=StrictRoute)
 ItemLimit = Annotated[int, Query(ge=1, le=100)]
+
+
+def _check_include(
+    include: Annotated[list[Include] | None, Query(max_length=16)] = None,
+    bracketed: Annotated[
+        list[Include] | None, Query(alias="include[]", max_length=16, include_in_schema=False)
+    ] = None,  # as OpenAI's clients send it
+) -> None:
+    """Validates `include`, which adds nothing to stored items: they have the log-probabilities that were requested
+    at creation, and the other values belong to tools that do not exist here."""
+
+
+CHECKED_INCLUDE = Depends(_check_include)
 
 
 @router.post(
@@ -118,14 +132,23 @@ def _keep(state: State, body: CountTokensRequest, compaction_id: str) -> None:
     state.store.responses.create(row, copies, state.retention, kind="response.compaction")
 
 
-@router.get("/{response_id}", response_model=ResponseObject, responses={200: {"content": streams(ResponseEvent)}})
+@router.get(
+    "/{response_id}",
+    response_model=ResponseObject,
+    responses={200: {"content": streams(ResponseEvent)}},
+    dependencies=[CHECKED_INCLUDE],
+)
 async def retrieve(
     response_id: str,
     state: StateDep,
     stream: bool = False,
     starting_after: Annotated[int, Query(ge=-1)] = -1,
+    include_obfuscation: bool | None = None,
 ) -> Any:
-    """With `stream`, returns its events after number `starting_after`, even while the response is being generated."""
+    """With `stream`, returns its events after number `starting_after`, even while the response is being generated.
+
+    `include_obfuscation` has no effect: events are never padded.
+    """
     stored = await run_in_threadpool(run.settled, state, response_id)
     if not stream:
         return stored.response
@@ -160,7 +183,7 @@ async def cancel(response_id: str, state: StateDep) -> Any:
     return (await run_in_threadpool(state.store.responses.retrieve, response_id)).response
 
 
-@router.get("/{response_id}/input_items")
+@router.get("/{response_id}/input_items", dependencies=[CHECKED_INCLUDE])
 def list_input_items(
     response_id: str,
     state: StateDep,
