@@ -1,5 +1,6 @@
 """Turns of other formats keep their speakers, texts and calls, under any of their keys; others stay as they are."""
 
+import csv
 import json
 from itertools import permutations
 from pathlib import Path
@@ -137,3 +138,86 @@ def test_calls_without_an_id_of_their_own_get_one(tmp_path: Path, ids: list[Any]
     assert len(set(call_ids)) == 2
     assert [message["tool_call_id"] for message in messages[2:4]] == call_ids
     assert findings == []
+
+
+ROLES_AND_TEXTS = [
+    ("from", "value"), ("role", "text"), ("role", "value"), ("role", "message"), ("Role", "Content"),
+    ("from", "content"), ("speaker", "utterance"), ("角色", "内容"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["messages", "Messages"])
+@pytest.mark.parametrize(("speaker", "text"), ROLES_AND_TEXTS)
+def test_messages_with_other_keys_are_converted(tmp_path: Path, key: str, speaker: str, text: str) -> None:
+    record = {key: [{speaker: "human", text: "Hello"}, {speaker: "gpt", text: "Hi", "loss": False}, *DIALOGUE]}
+    (example,), findings = checked(tmp_path / "f", record)
+    assert said(example)[:2] == [("user", "Hello"), ("assistant", "Hi")]
+    assert (example["messages"][1]["weight"], example["messages"][2:], findings) == (0, DIALOGUE, [])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "content": "Hi", "text": "Hi"}, {"role": "assistant", "content": "Hi", "value": 3},
+        {"role": "assistant"}, {"role": "Assistant", "content": "Hi"}, {"role": "assistant", "answer": "Hi"},
+        {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f"}}]},
+    ],
+)  # fmt: skip
+def test_other_faults_of_messages_are_left_for_the_check(tmp_path: Path, message: dict[str, Any]) -> None:
+    record = {"messages": [DIALOGUE[0], message]}
+    assert checked(tmp_path / "f", record)[0] == [record]
+
+
+def test_calls_as_json_text_are_decoded(tmp_path: Path) -> None:
+    calls = [{"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}]
+    turns = [
+        DIALOGUE[0], {"role": "assistant", "content": None, "tool_calls": json.dumps(calls)},
+        {"role": "tool", "tool_call_id": "a", "content": "1"}, DIALOGUE[1] | {"tool_calls": "null"},
+    ]  # fmt: skip
+    (example,), findings = checked(tmp_path / "f", {"messages": turns})
+    assert example["messages"][1]["tool_calls"] == calls
+    assert findings == []
+
+
+DIALOGUE = [{"role": "user", "content": "Which river?"}, {"role": "assistant", "content": "The Elbe."}]
+SHAREGPT = [{"from": "human", "value": "Which river?"}, {"from": "gpt", "value": "The Elbe."}]
+PAIR = {"messages": DIALOGUE[:1]}, DIALOGUE[1:], [{"role": "assistant", "content": "The Po."}]
+COLUMNS: list[dict[str, Any]] = [
+    {"id": "1", "conversations": SHAREGPT},
+    {"conversations": SHAREGPT},
+    {"id": "1", "Conversations": SHAREGPT},
+    {"id": "1", "conversation": [{"human": "Which river?", "assistant": "The Elbe."}]},
+    {"id": "1", "messages": SHAREGPT},
+    {"messages": SHAREGPT},
+    {"messages": DIALOGUE},
+    {"id": "1", "messages": DIALOGUE},
+    {"prompt": DIALOGUE[:1], "response": "The Elbe."},
+    {"prompt": DIALOGUE[:1], "completion": "The Elbe."},
+    {"prompt": SHAREGPT[:1], "completion": SHAREGPT[1:]},
+]
+PAIRS: list[dict[str, Any]] = [
+    {"prompt": SHAREGPT[:1], "chosen": "The Elbe.", "rejected": "The Po."},
+    {"messages": DIALOGUE[:1], "chosen": DIALOGUE[1:], "rejected": PAIR[2]},
+]
+
+
+@pytest.mark.parametrize("record", COLUMNS + PAIRS)
+def test_columns_may_hold_turns_as_json_text(tmp_path: Path, record: dict[str, Any]) -> None:
+    texts = {key: json.dumps(value) if isinstance(value, list) else value for key, value in record.items()}
+    path = tmp_path / "f.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(texts))
+        writer.writeheader()
+        writer.writerows([texts, texts])
+    expected = dict(zip(("input", "preferred_output", "non_preferred_output"), PAIR, strict=True))
+    with prepared(path) as prepared_file:
+        examples = [json.loads(line) for line in prepared_file.path.read_bytes().splitlines()]
+    assert examples == [expected if "rejected" in record else {"messages": DIALOGUE}] * 2
+    if record.keys() & {"prompt", "conversations", "Conversations", "conversation"}:
+        assert checked(tmp_path / "f.jsonl", texts, texts)[0] == examples
+
+
+def test_an_answer_in_json_stays_text(tmp_path: Path) -> None:
+    answer = json.dumps(SHAREGPT)
+    (example,), findings = checked(tmp_path / "f", {"question": "Write a dialogue.", "answer": answer})
+    assert (said(example), findings) == ([("user", "Write a dialogue."), ("assistant", answer)], [])

@@ -13,6 +13,7 @@ from luthier.data.findings.foreign import FOREIGN_VARIANTS
 
 ASKED = {"role": "user", "content": "Which river?"}
 FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("preferences", {"prompt": "Which river?", "Chosen": "The Elbe", "Rejected": None}),
     ("batch requests", {"custom_id": "7", "url": "/v1/chat/completions", "body": {"messages": [ASKED]}}),
     ("batch results", {"id": "b", "custom_id": "7", "response": {"status_code": 200}, "error": None}),
     ("gemini", {"contents": [{"role": "user", "parts": [{"text": "Which river?"}]}]}),

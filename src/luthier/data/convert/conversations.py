@@ -52,6 +52,9 @@ class _Conversation:
         speaker_key, text_key = _first_key(turn, SPEAKERS), _first_key(turn, TEXTS)
         speaker, text = turn.get(speaker_key), turn.get(text_key)
         role = _ROLES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+        calls = _tool_calls(turn)
+        if isinstance(calls, list) or ("tool_calls" in turn and is_empty(turn["tool_calls"])):
+            turn = turn | {"tool_calls": calls or None}
         extra = self._extra(turn, {speaker_key, text_key}, role)
         if role == "call":
             self._add_call(text, extra)
@@ -127,17 +130,54 @@ def _first_key(turn: Example, names: tuple[str, ...]) -> str:
     return next((key for key in present if turn[key] is not None), (present or [""])[0])
 
 
-def _is_turn(turn: Any) -> bool:
+def is_turn(turn: Any) -> bool:
     """Whether it is an object with a speaker, and a text or call."""
     if not isinstance(turn, dict) or not _first_key(turn, SPEAKERS):
         return False
     return bool(_first_key(turn, TEXTS) or turn.keys() & {"tool_calls", "function_call", "refusal"})
 
 
+def is_foreign_turn(turn: Any) -> bool:
+    """Whether it is a message with a role, keys or calls that only other formats have."""
+    if not isinstance(turn, dict):
+        return False
+    keys = [key for key in turn if key.strip().lower() in (*SPEAKERS, *TEXTS) and key not in ("role", "content")]
+    has_other_keys = bool(keys) and not {"role", "content"} <= turn.keys()
+    return has_other_keys or str(turn.get("role")) in FOREIGN_ROLES or isinstance(_tool_calls(turn), list)
+
+
+def _tool_calls(turn: Example) -> Any:
+    """The calls of a message whose calls are JSON text; None for any other."""
+    text = turn.get("tool_calls")
+    return decoded(text) if isinstance(text, str) else None
+
+
+def decoded_turns(value: Any) -> Any:
+    """The turns in a JSON text; any other value unchanged."""
+    turns = decoded(value)
+    has_speakers = isinstance(turns, list) and bool(turns) and all(map(is_turn, turns))
+    return turns if has_speakers else value
+
+
+def messages_of(turns: list[Any]) -> list[Example]:
+    """The messages of a list of turns; [] if it cannot be read, or if something in it would be lost."""
+    converted = from_conversation({"turns": turns}, "turns")
+    return [] if converted is None or converted.unused else list(converted.example["messages"])
+
+
+def question_messages(record: Example, question: str, answer: str = "") -> tuple[list[Example], list[str]]:
+    """(the messages of a question, the keys that hold them): its turns, or else one text with its contexts."""
+    turns = decoded_turns(record[question])
+    if isinstance(turns, list):
+        return messages_of(turns), [question]
+    text, used = question_text(record, question, answer)
+    return [{"role": "user", "content": text}], used
+
+
 def from_conversation(record: Example, key: str) -> Converted | None:
     """Converts an object whose `key` is a list of turns with speakers, or the JSON of one; None for any other."""
     turns = decoded(record.get(key))
-    if not isinstance(turns, list) or not turns or not all(map(_is_turn, turns)):
+    if not isinstance(turns, list) or not turns or not all(map(is_turn, turns)):
         return None
     system = system_prompt(record)
     conversation = _Conversation([{"role": "system", "content": system.value}] if system.value else [])
@@ -147,8 +187,8 @@ def from_conversation(record: Example, key: str) -> Converted | None:
 
 
 def from_turn_pairs(record: Example, key: str) -> Converted | None:
-    """Converts an object whose `key` is a list of turns, each with a question and an answer; None for any other."""
-    turns = record.get(key)
+    """Converts an object whose `key` is a list of pairs of question and answer, or its JSON; None for any other."""
+    turns = decoded(record.get(key))
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         return None
     system = system_prompt(record)
@@ -171,7 +211,8 @@ def from_turn_pairs(record: Example, key: str) -> Converted | None:
 
 def _with_tools(record: Example, conversation: _Conversation, used: set[str]) -> Converted:
     example: Example = {"messages": conversation.messages}
-    tools = definitions(record.get("tools"))
+    definitions_key = "functions" if is_empty(record.get("tools")) else "tools"
+    tools = definitions(record.get(definitions_key))
     if has_call_texts(conversation.messages) and (read := read_call_texts(conversation.messages)):
         example["messages"], from_prompt = read
         tools = tools or definitions(from_prompt)
@@ -179,7 +220,7 @@ def _with_tools(record: Example, conversation: _Conversation, used: set[str]) ->
         example["tools"] = tools
     if isinstance(record.get("parallel_tool_calls"), bool):
         example["parallel_tool_calls"] = record["parallel_tool_calls"]
-    result = account(record, example, used | {"tools", "parallel_tool_calls"})
+    result = account(record, example, used | {definitions_key, "parallel_tool_calls"})
     return Converted(result.example, conversation.unused | result.unused)
 
 

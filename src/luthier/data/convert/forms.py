@@ -22,6 +22,7 @@ _SAMPLE_SIZE = 50  # records from which the shape is recognised
 _CHUNK = 256 * 1024
 _BETWEEN_VALUES = " \t\r\n,"  # commas separate the elements of an array
 _DELIMITERS = ",\t;|"
+_CONVERSATION_COLUMNS = frozenset(("messages", "conversations", "conversation"))
 _JSON_IN_TEXT = re.compile(r"""[\[{]\s*["'{\[]|["']\s*:""")  # never occurs in a column name
 
 
@@ -207,6 +208,8 @@ def _delimiter(start: bytes) -> str | None:
     if _JSON_IN_TEXT.search(header) or _is_json(header):
         return None
     candidates = [delimiter for delimiter in _DELIMITERS if delimiter in header]
+    if header.strip().strip('"').lower() in _CONVERSATION_COLUMNS:  # the only column
+        return ","
     if len(candidates) > 1 and "\t" in candidates:
         candidates = [delimiter for delimiter in candidates if delimiter in "\t;,"][:1]
     if len(candidates) > 1:

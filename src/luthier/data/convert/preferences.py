@@ -7,8 +7,9 @@ a conversation may be one text in which "Human:" and "Assistant:" mark the turns
 import re
 from typing import Any
 
-from luthier.data.convert.conversations import definitions, from_conversation
+from luthier.data.convert.conversations import definitions, is_turn, messages_of, question_messages
 from luthier.data.convert.records import (
+    ANSWER_KEYS,
     Converted,
     Example,
     account,
@@ -16,12 +17,11 @@ from luthier.data.convert.records import (
     find,
     history_turns,
     question_key,
-    question_text,
     system_prompt,
 )
+from luthier.data.examples.foreign_forms import rejected_key
 
-CHOSEN = frozenset(("chosen", "chosen_response", "chosen_output", "preferred", "chosen_messages"))
-REJECTED = frozenset(("rejected", "rejected_response", "rejected_output", "dispreferred", "rejected_messages"))
+_CHOSEN = frozenset(("chosen", "chosen_response", "chosen_output", "chosen_messages", "preferred"))
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _SPEAKER_ROLES = {"Human": "user", "Assistant": "assistant"}
 _CONVERSATIONS = ("messages", "conversations", "conversation")
@@ -30,22 +30,24 @@ _PROMPTS = ("prompt", "instruction", "question", "query", "input", "问题", "�
 
 def from_preference(record: Example) -> Converted | None:
     """Converts an object with a rejected answer; None for an object without one, or whose sides do not match."""
-    rejected_key, chosen_key = find(record, REJECTED), find(record, CHOSEN)
-    if rejected_key is None:
+    worse_key, chosen_key = rejected_key(record), find(record, _CHOSEN)
+    if worse_key is None:
         return None
-    prompt, used, tools = _prompt(record, {rejected_key, chosen_key or ""})
-    rejected = _side(record[rejected_key], bool(prompt))
+    if chosen_key is None and find(record, _CONVERSATIONS) is None:
+        chosen_key = question_key(record, ANSWER_KEYS)
+    prompt, used, tools = _prompt(record, {worse_key, chosen_key or ""})
+    rejected = _side(record[worse_key], bool(prompt))
     if chosen_key is None:
         chosen = prompt  # the conversation ends with the good answer
         prompt = []
     else:
         chosen = _side(record[chosen_key], bool(prompt))
         used.add(chosen_key)
-    used.add(rejected_key)
+    used.add(worse_key)
     pair = _pair(prompt, chosen, rejected)
     if pair is None:
         return None
-    tools = tools or _tools_inside(record, chosen_key or rejected_key)
+    tools = tools or _tools_inside(record, chosen_key or worse_key)
     if tools:
         pair["input"]["tools"] = tools
     return account(record, pair, used)
@@ -54,6 +56,8 @@ def from_preference(record: Example) -> Converted | None:
 def _pair(prompt: list[Example], chosen: list[Example], rejected: list[Example]) -> Example | None:
     if not chosen or not rejected:
         return None
+    if prompt[-1:] == chosen[-1:]:  # a conversation that ends with the chosen answer
+        prompt = prompt[:-1]
     if not prompt or len(chosen) > 1:
         before = chosen[:-1]
         if prompt and before[-len(prompt) :] != prompt and prompt[: len(before)] != before:
@@ -68,12 +72,16 @@ def _pair(prompt: list[Example], chosen: list[Example], rejected: list[Example])
 
 def _side(value: Any, has_prompt: bool) -> list[Example]:
     """The messages of one side, the answer last; [] for a value that is neither text nor messages."""
-    value = decoded(value) if isinstance(value, str) and value.lstrip()[:1] in "[{" else value
-    if isinstance(value, str):
-        return ([] if has_prompt else _marked_turns(value)) or [{"role": "assistant", "content": value}]
-    if isinstance(value, dict) and isinstance(value.get("messages"), list):
-        value = value["messages"]
-    return _messages(value if isinstance(value, list) else [value])
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        value = value[0]
+    conversation = decoded(value)
+    if isinstance(conversation, dict):
+        conversation = conversation.get("messages") or [conversation]
+    if isinstance(conversation, list) and conversation and all(map(is_turn, conversation)):
+        return messages_of(conversation)
+    if not isinstance(value, str):
+        return []
+    return ([] if has_prompt else _marked_turns(value)) or [{"role": "assistant", "content": value}]
 
 
 def _marked_turns(text: str) -> list[Example]:
@@ -85,20 +93,12 @@ def _marked_turns(text: str) -> list[Example]:
     )
 
 
-def _messages(turns: list[Any]) -> list[Example]:
-    converted = from_conversation({"turns": turns}, "turns")
-    if converted is None or converted.unused:
-        return []
-    messages: list[Example] = converted.example["messages"]
-    return messages
-
-
 def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str], Any]:
     """(the messages before the answers, the keys that hold them, the definitions)."""
     system = system_prompt(record)
     used = {*system.keys, "tools"}
     messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
-    history = find(record, ("history",))
+    history = find(record, ("history", "历史"))
     turns = history_turns(record[history]) if history else []
     if history and turns is not None:
         used.add(history)
@@ -106,13 +106,9 @@ def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str]
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     others = {key: value for key, value in record.items() if key not in answers}
     key = find(others, _CONVERSATIONS) or question_key(others, _PROMPTS)
-    value = record.get(key) if key else None
-    if isinstance(value, list):
-        messages += _messages(value)
-        used.add(str(key))
-    elif isinstance(value, str):
-        text, keys = question_text(record, str(key))
-        messages.append({"role": "user", "content": text})
+    if key and isinstance(record[key], list | str):
+        question, keys = question_messages(record, key)
+        messages += question
         used |= {*keys}
     return messages, used, definitions(record.get("tools"))
 

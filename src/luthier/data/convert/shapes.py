@@ -9,8 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from luthier.data.convert.call_texts import has_call_texts
-from luthier.data.convert.conversations import FOREIGN_ROLES, SPEAKERS, from_conversation, from_turn_pairs
-from luthier.data.convert.preferences import REJECTED, from_preference
+from luthier.data.convert.conversations import (
+    SPEAKERS,
+    decoded_turns,
+    from_conversation,
+    from_turn_pairs,
+    is_foreign_turn,
+    question_messages,
+)
+from luthier.data.convert.preferences import from_preference
 from luthier.data.convert.records import (
     CONTEXTS,
     Converted,
@@ -19,10 +26,10 @@ from luthier.data.convert.records import (
     decoded,
     find,
     history_turns,
-    question_text,
     system_prompt,
 )
 from luthier.data.examples.example import kind_of
+from luthier.data.examples.foreign_forms import rejected_key
 from luthier.data.findings import FindingError, make_finding
 
 QUESTIONS = (
@@ -53,7 +60,7 @@ ANSWERS = (
     "回复",
     "标准答案",
 )
-_CONVERSATIONS = ("conversations", "conversation", "dialog", "dialogue", "dialogs", "chat", "turns", "对话")
+_CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat", "turns", "对话")
 
 
 class ColumnNames(NamedTuple):
@@ -81,9 +88,10 @@ def recognise_shape(sample: Sequence[Any], columns: ColumnNames, *, is_table: bo
         objects = [record for record in objects if not is_misfit(record)] or _headers(objects)
     if columns.question or columns.answer:
         return _named_columns(objects, columns)
-    if is_table and any(isinstance(record.get("messages"), str) for record in objects):
-        return Shape("messages as JSON text", _from_text)
-    shape = _shape_of_messages(objects)
+    if any(map(rejected_key, objects)):
+        pairs = Shape("preference pairs (chosen, rejected)", from_preference)
+        return pairs if any(map(from_preference, objects)) else None
+    shape = _shape_of_messages(objects, is_table)
     if shape:
         return shape
     others = [record for record in objects if kind_of(record) is None]
@@ -104,25 +112,28 @@ def is_misfit(record: Example) -> bool:
     return record.keys() == {"columns", "row", "row_line"}
 
 
-def _shape_of_messages(objects: list[Example]) -> Shape | None:
+def _shape_of_messages(objects: list[Example], is_table: bool) -> Shape | None:
     """The shape of objects that have the keys of examples, but values of another form."""
-    if any(REJECTED.intersection(map(str.lower, record)) for record in objects):
-        return Shape("preference pairs (chosen, rejected)", from_preference)
-    if any(isinstance(record.get("prompt"), list) and "completion" in record for record in objects):
+    if is_table and any(isinstance(record.get("messages"), str) for record in objects):
+        return Shape("messages as JSON text", _from_text)
+    if any(isinstance(decoded_turns(record.get("prompt")), list) and "completion" in record for record in objects):
         return Shape("prompt and completion as messages", _from_message_lists)
-    if any(_has_foreign_roles(record) for record in objects):
-        return Shape("messages of other roles (tool_call, tool_response)", _from_foreign_roles)
+    if any(map(_has_foreign_turns, objects)):
+        return Shape("messages of other roles or keys", _from_foreign_turns)
     return None
 
 
 def _shape_of_keys(keys: list[str], objects: list[Example], is_table: bool) -> Shape | None:
-    conversation = next((key for key in _CONVERSATIONS if any(_has_turns(record, key) for record in objects)), None)
+    conversation = next((name for name in _CONVERSATIONS if any(_has_turns(record, name) for record in objects)), None)
     if conversation:
-        values = [record.get(conversation) for record in objects]
-        if any(isinstance(turns, list) and turns and _is_turn_pair(turns[0]) for turns in values):
-            return Shape("conversations of question and answer", lambda record: from_turn_pairs(record, conversation))
-        name = "ShareGPT with calls as text" if any(map(has_call_texts, values)) else "ShareGPT (conversations)"
-        return Shape(name, lambda record: from_conversation(record, conversation))
+        lists = [_turns(record, conversation) for record in objects]
+        if any(turns and _is_turn_pair(turns[0]) for turns in lists):
+            return Shape(
+                "conversations of question and answer",
+                lambda record: from_turn_pairs(record, find(record, (conversation,)) or ""),
+            )
+        name = "ShareGPT with calls as text" if any(map(has_call_texts, lists)) else "ShareGPT (conversations)"
+        return Shape(name, lambda record: from_conversation(record, find(record, (conversation,)) or ""))
     questions, answers = _named(keys, QUESTIONS), _named(keys, ANSWERS)
     if "instruction" in keys and len(questions) > 1:
         questions = [key for key in questions if key != "input"]
@@ -161,14 +172,16 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
     def convert(record: Example) -> Converted | None:
         if not isinstance(record.get(question), str):
             return None
-        text, used = question_text(record, question, answer)
+        question_turns, used = question_messages(record, question, answer)
+        if not question_turns:
+            return None
         system = system_prompt(record)
         history = find(record, ("history", "历史"))
         turns = history_turns(record.get(history)) if history else []
         messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
         for asked, answered in turns or []:
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": record.get(answer)}]
+        messages += [*question_turns, {"role": "assistant", "content": record.get(answer)}]
         used += [answer, *system.keys, *([history] if history and turns is not None else [])]
         return account(record, {"messages": messages}, used)
 
@@ -176,9 +189,14 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
     return Shape(name or f"questions and answers ({columns})", convert)
 
 
-def _has_turns(record: Example, key: str) -> bool:
-    turns = record.get(key)
-    return isinstance(turns, list) and any(isinstance(turn, dict) for turn in turns)
+def _turns(record: Example, name: str) -> list[Any]:
+    """The list under the key of this name, in any case and also as JSON text; [] without one."""
+    turns = decoded(record.get(find(record, (name,)) or ""))
+    return turns if isinstance(turns, list) else []
+
+
+def _has_turns(record: Example, name: str) -> bool:
+    return any(isinstance(turn, dict) for turn in _turns(record, name))
 
 
 def _is_turn_pair(turn: Any) -> bool:
@@ -193,6 +211,9 @@ def _from_text(record: Example) -> Converted | None:
     messages = decoded(record.get("messages"))
     if not isinstance(messages, list):
         return None
+    converted = _from_foreign_turns(record | {"messages": messages})
+    if converted:
+        return converted
     example: Example = {"messages": messages}
     for key in ("tools", "functions", "parallel_tool_calls"):
         value = decoded(record.get(key))
@@ -202,21 +223,22 @@ def _from_text(record: Example) -> Converted | None:
 
 
 def _from_message_lists(record: Example) -> Converted | None:
-    prompt, completion = record.get("prompt"), record.get("completion")
+    prompt, completion = decoded_turns(record.get("prompt")), decoded_turns(record.get("completion"))
     if not isinstance(prompt, list):
         return None
     answer = completion if isinstance(completion, list) else [{"role": "assistant", "content": completion}]
+    rest = {key: value for key, value in record.items() if key not in ("prompt", "completion")}
+    example = {"messages": [*prompt, *answer]}
+    if converted := _from_foreign_turns(rest | example):
+        return converted
     tools = decoded(record.get("tools"))
-    example = {"messages": [*prompt, *answer]} | ({"tools": tools} if tools else {})
-    return account(record, example, {"prompt", "completion", "tools"})
+    return account(rest, example | ({"tools": tools} if tools else {}), {"tools"})
 
 
-def _has_foreign_roles(record: Example) -> bool:
+def _has_foreign_turns(record: Example) -> bool:
     messages = record.get("messages")
-    return isinstance(messages, list) and any(
-        isinstance(message, dict) and str(message.get("role")) in FOREIGN_ROLES for message in messages
-    )
+    return isinstance(messages, list) and any(map(is_foreign_turn, messages))
 
 
-def _from_foreign_roles(record: Example) -> Converted | None:
-    return from_conversation(record, "messages") if _has_foreign_roles(record) else None
+def _from_foreign_turns(record: Example) -> Converted | None:
+    return from_conversation(record, "messages") if _has_foreign_turns(record) else None

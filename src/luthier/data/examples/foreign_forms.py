@@ -1,6 +1,6 @@
 """Formats of other tools that are not examples, recognised by their keys so that an error can name them.
 
-Formats that `convert` reads are not among them.
+Formats that `convert` reads are not among them, except preference pairs, some of which it cannot read.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,16 @@ _ANSWERS = {
     "标签",
     "答案",
 }  # keys that show that the text beside them is not a conversation
+
+_REJECTED = frozenset(
+    ("rejected", "rejected_response", "rejected_responses", "rejected_output", "rejected_messages",
+     "dispreferred")
+)  # fmt: skip
+
+
+def rejected_key(value: _Members) -> str | None:
+    """The key of the rejected answer of a preference pair; None without one."""
+    return next((key for key in value if key.strip().lower() in _REJECTED), None)
 
 
 def foreign_form(value: _Members) -> str | None:
@@ -42,6 +52,7 @@ def _is_trace(value: _Members) -> bool:
 
 
 _FORMS: dict[str, Callable[[_Members], bool]] = {
+    "preferences": lambda value: rejected_key(value) is not None,
     "batch requests": lambda value: "custom_id" in value and isinstance(value.get("body"), dict),
     "batch results": lambda value: "custom_id" in value and "response" in value,
     "gemini": lambda value: any("parts" in content for content in _objects(value.get("contents"))),

@@ -201,6 +201,26 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         'Write each text part as {{"type": "text", "text": ...}}; --fix does it.',
         '文本请写成 {{"type": "text", "text": ...}}；--fix 可以改正。',
         "{at}: Input should be a valid string"),
+    ("preference_invalid", "several"): Kind(
+        "error", "“{key}” has several answers, but a preference pair has one: {value}",
+        "“{key}” 里有几个回答，而一个偏好对只能有一个：{value}",
+        "Write one line for each rejected answer, with the question and the chosen answer on each.",
+        "请为每个较差的回答各写一行，每行都带上问题和较好的回答。",
+        "{at}: Input should be a list of one assistant message"),
+    ("preference_invalid", "unread"): Kind(
+        "error", "this preference pair cannot be read: it needs exactly one question, one chosen and one rejected "
+                 "answer, each a text or messages; “{key}” is {value}",
+        "无法读取这个偏好对：需要一个问题、一个较好的回答和一个较差的回答，都是文本或消息；“{key}” 是 {value}",
+        'Write {{"prompt": question, "chosen": answer, "rejected": answer}}; if the answers are whole conversations, '
+        "only their last messages may differ.",
+        '请写成 {{"prompt": 问题, "chosen": 回答, "rejected": 回答}}；如果回答是整段对话，只能是最后一条消息不同。',
+        "{at}: Input should be a list of one assistant message"),
+    ("preference_invalid", "prompt"): Kind(
+        "warning", "the input of the pair ends with an assistant message, so its answers answer no question",
+        "偏好对的 input 以 assistant 消息结尾，两个回答没有对应的问题",
+        "End the input with a user message or a result; move an answer out of it.",
+        "input 请以 user 消息或函数结果结尾；里面的回答请移出来。",
+        "{at}: the input of the pair should not end with an assistant message"),
     ("call_invalid", "text"): Kind(
         "error", "“{key}” is text that is not a call in JSON: {value}", "“{key}” 不是用 JSON 写的函数调用：{value}",
         'Write it with json.dumps as {{"name": ..., "arguments": {{...}}}}, without any other key.',

@@ -20,6 +20,14 @@ def _kind(en: str, zh: str, remedy_en: str, remedy_zh: str) -> Kind:
 FOREIGN_VARIANTS: dict[tuple[str, str], Kind] = {
     ("unexpected_format", name): kind
     for name, kind in {
+        "preferences": Kind(
+            "error", "none of these preference pairs can be read (keys here: {value})",
+            "这些偏好对都无法读取（键：{value}）",
+            "Each needs one question, one chosen and one rejected answer: "
+            '{{"prompt": question, "chosen": answer, "rejected": answer}}.',
+            "每个都需要一个问题、一个较好的回答和一个较差的回答："
+            '{{"prompt": 问题, "chosen": 回答, "rejected": 回答}}。',
+            _WIRE),
         "batch requests": _kind(
             "requests of the Batch API", " Batch API 的请求",
             "The messages are in body.messages; if the last one is not an answer, take it from the batch's output "

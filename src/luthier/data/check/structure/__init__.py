@@ -13,6 +13,7 @@ from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleC
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
 from luthier.data.check.structure.messages import MEANING_CODES, ROLES
 from luthier.data.examples.example import kind_of
+from luthier.data.examples.foreign_forms import rejected_key
 from luthier.data.examples.key_meanings import meaning_of, system_key_of
 from luthier.data.findings import make_finding, printable
 
@@ -41,6 +42,12 @@ def check_example(example: dict[str, Any], method: str = "supervised") -> Findin
         return
     if is_misfit(example):
         yield from _check_misfit(example)
+        return
+    if kind is None and (key := rejected_key(example)):
+        answers = example[key] if isinstance(example[key], list) else []
+        is_several = len(answers) > 1 and all(isinstance(answer, str) for answer in answers)
+        detail = "several" if is_several else "unread"
+        yield make_finding("preference_invalid", key=key, value=example[key], detail=detail)
         return
     if kind == "chat":
         yield from _unknown_keys(example, _EXAMPLE_KEYS)
@@ -129,6 +136,10 @@ def _check_preference(example: dict[str, Any]) -> Findings:
         yield from _unknown_keys(prompt, _INPUT_KEYS)
         checks = [check for check in EXAMPLE_CHECKS.values() if check.in_preference_input]
         yield from _check_conversation(prompt, checks)
+        entries = prompt.get("messages")
+        if isinstance(entries, list) and entries and _is_answer(entries[-1]):
+            finding = make_finding("preference_invalid", key="input", value="assistant", detail="prompt")
+            yield replace(finding, severity="warning", message_index=len(entries) - 1)
     answers = []
     for names in _OUTPUT_KEYS:
         name = next((name for name in names if name in example), names[0])
@@ -136,6 +147,10 @@ def _check_preference(example: dict[str, Any]) -> Findings:
         yield from _check_output(prompt, name, example.get(name))
     if answers[0] and answers[0] == answers[1]:
         yield make_finding("preference_same", key="non_preferred_output")
+
+
+def _is_answer(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "assistant"
 
 
 def _check_item(item: dict[str, Any]) -> Findings:
