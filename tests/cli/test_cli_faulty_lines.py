@@ -191,8 +191,8 @@ ENDLESS = {
     "Chinese without a space": "春眠不觉晓" * 100_000,
     "emoji": "😀" * 100_000,
     "digits": "7" * 400_000,
-    "spaces": " " * 400_000,
-    "line breaks": "\n" * 400_000,
+    "spaces": "a" + " " * 400_000 + "b",
+    "line breaks": "a" + "\n" * 400_000 + "b",
     "words": "word " * 250_000,
 }
 
