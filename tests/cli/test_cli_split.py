@@ -111,6 +111,19 @@ def test_a_side_that_would_be_empty_is_refused(tmp_path: Path, language: str, wo
 
 
 @pytest.mark.parametrize(
+    ("language", "words"), [("en", "(by label): awful; the examples"), ("zh", "（按 label 划分）的样本：awful；")]
+)
+def test_a_class_that_would_not_be_trained_is_refused(tmp_path: Path, language: str, words: str) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text("question,answer\n" + "a great film,good\n" * 15 + "boring from start to end,awful\n" * 12)
+    result = run("split", path, "--lang", language)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not (tmp_path / "films.train.jsonl").exists()
+    assert run("split", path, "--by", "none").exit_code == 0
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"%PDF-1.7\n", {"en": "Unsupported file format: PDF", "zh": "不支持的文件格式：PDF"}),

@@ -180,6 +180,74 @@ def test_every_stratum_of_two_groups_is_on_both_sides(sizes: list[int], share: f
     assert {stratum for stratum, side in zip(strata, sides, strict=True) if not side} == set(strata)
 
 
+def classified(*classes: tuple[str, str, int], key: str = "") -> bytes:
+    """Lines of (question, class, count); the class is the answer, or the value of `key`."""
+    return b"".join(
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": question},
+                    {"role": "assistant", "content": "ok" if key else name},
+                ],
+                **({key: name} if key else {}),
+            }
+        ).encode()
+        + b"\n"
+        for question, name, count in classes
+        for _ in range(count)
+    )
+
+
+FILMS = ("great film", "positive", 12), ("awful boring thing", "negative", 12)
+TOPICS = ("how much is it", "price", 2), ("where is my parcel", "delivery", 9), ("who are you", "smalltalk", 3)
+
+
+@pytest.mark.parametrize("classes", [FILMS, TOPICS, tuple((f"say {n * n * 7}", f"it is {n}", 3) for n in range(20))])
+@pytest.mark.parametrize(("key", "by"), [("", "auto"), ("", "label"), ("topic", "topic")])
+def test_a_class_that_cannot_be_trained_is_an_error(
+    tmp_path: Path, classes: tuple[tuple[str, str, int], ...], key: str, by: str
+) -> None:
+    content = classified(*classes, key=key)
+    stratifier = "label" if by == "auto" else by
+    with pytest.raises(LuthierError, match=rf"no example of these classes \(by {stratifier}\): .*--by none") as error:
+        split(tmp_path, content, 0.2, by=by, allow_empty=False)
+    assert any(name in str(error.value) for _, name, _ in classes)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
+    assert all(split(tmp_path, content, 0.2, by="none", allow_empty=False)[1].counts)
+
+
+@given(
+    single=st.lists(st.integers(2, 12), max_size=6),
+    common=st.lists(st.integers(1, 3), min_size=12, max_size=40),
+    shares=st.sampled_from([[0.8, 0.2], [0.5, 0.5], [0.7, 0.2, 0.1]]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=example_count(200))
+def test_classes_of_one_group_are_trained_where_others_can_be_held_out(
+    single: list[int], common: list[int], shares: list[float], seed: int
+) -> None:
+    strata = [f"class {number}" for number, size in enumerate(single) for _ in range(size)]
+    groups = [number for number, size in enumerate(single) for _ in range(size)]
+    for number, size in enumerate(common, len(single)):
+        strata += ["common"] * size
+        groups += [number] * size
+    sides = assign(groups, strata, shares, seed)
+    assert set(sides) == set(range(len(shares)))
+    if sum(single) <= shares[0] * len(groups) / 2:
+        assert {stratum for stratum, side in zip(strata, sides, strict=True) if not side} == set(strata)
+
+
+def test_a_group_of_two_classes_is_trained_if_one_of_them_is_only_there() -> None:
+    groups, strata = [number // 6 for number in range(120)], ["a"] * 120
+    for number in range(8):
+        groups += [20 + number] * 4
+        strata += ["a", "a", f"class {number}", f"class {number}"]
+    for seed in range(20):
+        sides = assign(groups, strata, [0.8, 0.2], seed)
+        assert {stratum for stratum, side in zip(strata, sides, strict=True) if not side} == set(strata)
+        assert 15 <= sum(sides) <= 60
+
+
 @pytest.mark.parametrize("content", [line(1) + b"\n", b"".join(line(1, str(n)) + b"\n" for n in range(12))])
 def test_an_empty_side_is_an_error_where_it_is_not_allowed(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(LuthierError, match="nothing is left for"):

@@ -26,14 +26,14 @@ from luthier.data.findings import printable
 from luthier.data.jsonl.columnar_parser import ChatColumns, parse_columns
 from luthier.data.jsonl.fast_validator import find_runs
 from luthier.data.jsonl.reader import Block, Line, parse_line, read_blocks, read_lines, split_lines
-from luthier.data.split.stratified_groups import assign, connected_components
+from luthier.data.split.stratified_groups import MAX_CLASSES, assign, connected_components, groups_of_classes
 from luthier.language import say
 from luthier.types.errors import LuthierError
 
 STRATIFIERS = ("auto", "label", "function", "system", "none")
 _MAX_LABEL_LENGTH = 40  # characters
+_SHOWN_CLASSES = 5
 _ANSWER_CHARACTERS = 100  # of an answer that are kept: more than a label has, and more than are printed
-_MAX_CLASSES = 50  # distinct labels or system prompts; more are texts, not classes
 _CHINESE_NAMES = {"train": "训练文件", "validation": "验证文件", "test": "测试文件"}
 
 _UNREADABLE = frozenset(
@@ -89,8 +89,8 @@ def split_file(
     """Writes the training file `train` and the `others`, all of them or none.
 
     `by`: one of `STRATIFIERS`, or a key of the examples (a dot descends into objects). Raises `LuthierError` if the
-    file is not JSONL or has no such key, or if an output would replace a file (without `overwrite`) or have no example
-    (without `allow_empty`).
+    file is not JSONL or has no such key, if an output would replace a file (without `overwrite`), or (without
+    `allow_empty`) if an output would have no example or the training file no example of some class.
     """
     shares = [1 - sum(output.share for output in others), *(output.share for output in others)]
     if not all(0 < share < 1 for share in shares):
@@ -103,6 +103,7 @@ def split_file(
     groups, sides = _assign_sides(columns.rows, strata, shares, seed)
     if not allow_empty:
         _check_sides(sides, len(set(groups)), ["train", *(output.name for output in others)])
+        _check_classes(stratifier, groups, strata, sides)
     overlap = _write(path, targets, sides, columns.shared)
     sizes = Counter(groups).values()
     return Split(
@@ -141,6 +142,27 @@ def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
             "请补充别的问题",
         )
     )
+
+
+def _check_classes(stratifier: str, groups: list[int], strata: list[str], sides: list[int]) -> None:
+    """Raises LuthierError if the training file has no example of a class because all of them form one group."""
+    trained = {stratum for stratum, side in zip(strata, sides, strict=True) if side == 0}
+    single = [name for name, held in groups_of_classes(groups, strata).items() if len(held) == 1]
+    absent = [name for name in single if name not in trained]
+    listed, listed_zh = (mark.join(absent[:_SHOWN_CLASSES]) for mark in (", ", "、"))
+    more = " …" if len(absent) > _SHOWN_CLASSES else ""
+    if absent:
+        raise LuthierError(
+            say(
+                f"the training file would have no example of these classes (by {stratifier}): "
+                f"{listed}{more}; the examples of each ask the same or nearly the same "
+                "question, and such a group must stay in one file; add examples with other questions, or split without "
+                "regard to classes (luthier split --by none)",
+                f"训练文件会完全没有这些类别（按 {stratifier} 划分）的样本：{listed_zh}{more}；"
+                "其中每一类的问题都相同或几乎相同，只能放在同一个文件里；请补充别的问题，"
+                "或不按类别拆分（luthier split --by none）",
+            )
+        )
 
 
 def _check_targets(path: Path, targets: list[Path], overwrite: bool) -> None:
@@ -277,7 +299,7 @@ def _best_stratifier(features: list[_Features]) -> str:
     """
     if any(example.calls for example in features):
         return "function"
-    most = min(_MAX_CLASSES, len(features) // 3)
+    most = min(MAX_CLASSES, len(features) // 3)
     labels = {example.answer for example in features}
     if 1 < len(labels) <= most and all(len(label) <= _MAX_LABEL_LENGTH for label in labels):
         return "label"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MAX_CLASSES = 50  # distinct labels or system prompts; more are texts, not classes
 _Indices = npt.NDArray[np.signedinteger[Any]]
 
 
@@ -35,7 +36,8 @@ def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float]
 
     A group belongs to one side, and to the stratum of most of its examples. What a small stratum cannot give to a side
     is carried over to the next stratum. If there are enough groups, every side has examples of each stratum, and no
-    side is empty.
+    side is empty. Where there are not, the first side, on which a model is trained, has each stratum of several
+    examples, if other groups can take their place.
     """
     sizes = Counter(groups)
     order = _shuffled(sizes, seed)
@@ -54,7 +56,51 @@ def assign(groups: Sequence[int], strata: Sequence[str], shares: Sequence[float]
             deficit[side] -= sizes[group]
     _spread_strata(side_of, members, sizes, shares)
     _fill_empty_sides(side_of, order, sizes, shares)
+    side_of = _with_all_trained(side_of, groups_of_classes(groups, strata), sizes, shares)
     return [side_of[group] for group in groups]
+
+
+def groups_of_classes(groups: Sequence[int], strata: Sequence[str]) -> dict[str, set[int]]:
+    """For each stratum of several examples, the groups that have any of them; {} if there are more strata than a file
+    has classes: they are texts.
+    """
+    counts = Counter(strata)
+    holders: dict[str, set[int]] = defaultdict(set)
+    for group, stratum in zip(groups, strata, strict=True):
+        if counts[stratum] > 1 and len(counts) <= MAX_CLASSES:
+            holders[stratum].add(group)
+    return dict(sorted(holders.items()))
+
+
+def _with_all_trained(
+    side_of: dict[int, int], holders: dict[str, set[int]], sizes: Counter[int], shares: Sequence[float]
+) -> dict[int, int]:
+    """The sides with a group of every stratum on the first one; unchanged if another side would become too small.
+
+    Groups are exchanged for such as the first side can spare: all of their strata have other groups there.
+    """
+    moved_sides = dict(side_of)
+    for stratum in holders:
+        if any(moved_sides[group] == 0 for group in holders[stratum]):
+            continue
+        moved = min(holders[stratum], key=lambda group: (sizes[group], group))
+        donor, moved_sides[moved] = moved_sides[moved], 0
+        is_empty = donor not in moved_sides.values()
+        trained = {group for group, side in moved_sides.items() if side == 0}
+        needed = [held & trained for held in holders.values() if len(held & trained) == 1]
+        spare = trained.difference(*needed, {moved})
+        back = min(spare, key=lambda group: (abs(sizes[group] - sizes[moved]), group), default=None)
+        if back is not None and (is_empty or sizes[back] <= 2 * sizes[moved]):
+            moved_sides[back] = donor
+    total = sum(sizes.values())
+    before, after = (
+        [sum(sizes[group] for group, side in sides.items() if side == number) for number in range(len(shares))]
+        for sides in (side_of, moved_sides)
+    )
+    is_large_enough = (
+        new >= min(old, share * total / 2) for new, old, share in zip(after, before, shares, strict=True)
+    )
+    return moved_sides if all(is_large_enough) else side_of
 
 
 def _spread_strata(
