@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +330,7 @@ def test_a_damaged_file_is_called_so(tmp_path: Path, name: str, damage: str) -> 
     with pytest.raises(FindingError, match="damaged") as error:
         checked(tmp_path / "f", content)
     assert error.value.finding.code == "file_damaged"
+    assert not set(re.findall("[A-Za-z]+", error.value.finding.text("zh"))) - {name, "zip"}
 
 
 @pytest.mark.parametrize("version", [64, 255])

@@ -72,21 +72,23 @@ def open_table(rows: Iterable[Row], named: Sequence[str] = (), *, is_text: bool 
 def records(table: Table) -> Iterator[dict[str, Any]]:
     """The rows as objects, cells by column, without blank rows. A column without a name is named after its number.
 
-    A rule below the header, as in Markdown, is not a row; in such a table the spaces around cells are removed.
+    A rule below the header, as in Markdown, is not a row; in such a table the spaces around cells are removed. A row
+    that repeats the header, as in joined files, is a misfit.
     """
     columns = table.columns
     names = [name or f"column {number}" for number, name in enumerate(columns, 1)]
     width = max((index for index, name in enumerate(columns, 1) if name), default=0)
-    has_rule = False
-    for number, row in enumerate(table.rows):
+    has_rule, follows_header = False, True
+    for row in table.rows:
         cells = [cell.strip() for cell in row.cells] if has_rule else row.cells
         if not any(cell.strip() for cell in cells) and not row.is_broken:
             continue
-        if number == 0 and all(_RULE.match(cell) for cell in cells):
-            has_rule = True
+        if follows_header and all(_RULE.match(cell) for cell in cells):
+            has_rule, follows_header = True, False
             continue
+        follows_header = [cell.strip() for cell in cells[: len(columns)]] == columns
         extra = [cell for cell in cells[len(columns) :] if cell.strip()]
-        if row.is_broken or extra or len(cells) < width:
+        if row.is_broken or follows_header or extra or len(cells) < width:
             yield {"columns": columns, "row": list(cells), "row_line": row.line}
             continue
         pairs = zip(names, columns, cells, strict=False)

@@ -77,11 +77,9 @@ def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
     """The rows of `sheet`, or of the only sheet that has any. Raises `FindingError` if there is no such sheet, or if
     several sheets have rows.
     """
-    from openpyxl import load_workbook
-
     content = path.read_bytes()
     try:
-        names = load_workbook(BytesIO(content), read_only=True, data_only=True).sheetnames
+        names = list(_worksheets(content))
         filled = [sheet] if sheet else [name for name in names if next(_filled_rows(content, name), None)]
     except Exception as error:  # openpyxl raises whatever its parts raise for a broken file
         raise _damaged("XLSX", error) from error
@@ -93,6 +91,14 @@ def workbook_rows(path: Path, sheet: str | None) -> Callable[[], Iterator[Row]]:
         raise FindingError(make_finding("sheets_ambiguous", value=", ".join(filled)))
     name = filled[0] if filled else names[0]
     return lambda: _readable_rows(content, name)
+
+
+def _worksheets(content: bytes) -> dict[str, Any]:
+    """The sheets of a workbook by name, without those that are charts."""
+    from openpyxl import load_workbook
+
+    book = load_workbook(BytesIO(content), read_only=True, data_only=True)
+    return {sheet.title: sheet for sheet in book.worksheets}
 
 
 def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
@@ -110,12 +116,9 @@ def _readable_rows(content: bytes, sheet: str) -> Iterator[Row]:
 
 def _filled_rows(content: bytes, sheet: str) -> Iterator[Row]:
     """The rows of a sheet that have any text, each as wide as the widest row so far."""
-    from openpyxl import load_workbook
-
-    book = load_workbook(BytesIO(content), read_only=True, data_only=True)
-    if sheet not in book.sheetnames:
+    worksheet = _worksheets(content).get(sheet)
+    if worksheet is None:
         return
-    worksheet = book[sheet]
     worksheet.reset_dimensions()  # some programs write too small ones
     width = 0
     for number, row in enumerate(worksheet.iter_rows(values_only=True), 1):

@@ -11,7 +11,7 @@ CONVERSION: dict[str, Kind] = {
         "请另存为 JSONL、CSV 或 .xlsx；压缩包请先解压，再检查里面的文件。",
         "The file is in the format {value}, not JSONL."),
     "file_damaged": Kind(
-        "error", "this {value} file is damaged: {detail}", "这个 {value} 文件已损坏：{detail}",
+        "error", "this {value} file is damaged: {detail}", "这个 {value} 文件已损坏或不完整",
         "Download it or save it again; the usual cause is an interrupted download.",
         "请重新下载或另存；常见的原因是下载没有完成。",
         "The {value} file is damaged."),
@@ -34,6 +34,11 @@ CONVERSION: dict[str, Kind] = {
         'mark inside it (""). Name every column in the header.',
         '含有分隔符或换行的单元格要用引号括起来（"…"），其中的引号写两次（""）。表头里每一列都要有名称。',
         "Line {line} does not fit the header of the table."),
+    "header_repeated": Kind(
+        "error", "row {key} of the table repeats its header: {value}", "表格第 {key} 行重复了表头：{value}",
+        "Delete the row; the usual cause is that several tables were joined.",
+        "请删去这一行；常见的原因是把几个表格接在了一起。",
+        "Line {line} repeats the header of the table."),
     "quotation_unclosed": Kind(
         "error", "row {key} of the table has a quotation mark that is not closed properly: {value}",
         "表格第 {key} 行的引号没有正确闭合：{value}",

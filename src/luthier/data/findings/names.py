@@ -63,6 +63,7 @@ NAMES = {
     "parquet_extra": "缺少 Parquet 组件",
     "column_duplicate": "重复的列名",
     "row_misfit": "行与表头不符",
+    "header_repeated": "重复的表头",
     "quotation_unclosed": "引号未闭合",
     "rows_skipped": "跳过的行",
     "column_unused": "未使用的列",

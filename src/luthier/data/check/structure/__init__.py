@@ -90,13 +90,15 @@ def _is_copy(member: Any, conversation: Any) -> bool:
 
 
 def _check_misfit(row: dict[str, Any]) -> Findings:
-    cells, columns, number = row["row"], row["columns"], str(row["row_line"])
-    is_broken = isinstance(cells, list) and any(isinstance(cell, str) and '"' in cell for cell in cells)
-    if is_broken:
+    cells, columns = (value if isinstance(value, list) else [] for value in (row["row"], row["columns"]))
+    number = str(row["row_line"])
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    if columns and texts[: len(columns)] == columns:
+        yield make_finding("header_repeated", key=number, value=", ".join(columns))
+    elif any('"' in text for text in texts):
         yield make_finding("quotation_unclosed", key=number, value=" | ".join(map(str, cells)))
     else:
-        counts = [len(value) if isinstance(value, list) else 0 for value in (cells, columns)]
-        yield make_finding("row_misfit", key=number, value=counts[0], detail=str(counts[1]))
+        yield make_finding("row_misfit", key=number, value=len(cells), detail=str(len(columns)))
 
 
 def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> Findings:
