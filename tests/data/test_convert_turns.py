@@ -25,7 +25,7 @@ def checked(path: Path, *records: Any, method: str = "supervised") -> tuple[list
     return examples, [finding for finding in report.findings if finding.code != "converted_from"]
 
 
-def said(example: dict[str, Any]) -> list[tuple[str, Any]]:
+def role_texts(example: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(message["role"], message.get("content")) for message in example["messages"]]
 
 
@@ -43,7 +43,7 @@ def test_earlier_turns_are_read_by_their_keys(tmp_path: Path, question: str, ans
     ):
         method = "dpo" if "chosen" in record else "supervised"
         (example, _), findings = checked(tmp_path / "f", record, record, method=method)
-        turns = said(example.get("input", example))
+        turns = role_texts(example.get("input", example))
         assert turns[:3] == [("user", "Which river?"), ("assistant", "The Elbe."), ("user", "And?")]
         assert findings == []
 
@@ -76,9 +76,9 @@ def test_earlier_turns_of_other_keys_are_named(tmp_path: Path, turn: dict[str, s
 )
 def test_all_texts_of_a_question_are_used(tmp_path: Path, turn: dict[str, str], question: str) -> None:
     (example,), findings = checked(tmp_path / "f", {"conversation": [turn | {"output": "Birne"}]})
-    assert (said(example), findings) == ([("user", question), ("assistant", "Birne")], [])
+    assert (role_texts(example), findings) == ([("user", question), ("assistant", "Birne")], [])
     (pair,), findings = checked(tmp_path / "f", turn | {"chosen": "Birne", "rejected": "Pferd"}, method="dpo")
-    assert (said(pair["input"]), findings) == ([("user", question)], [])
+    assert (role_texts(pair["input"]), findings) == ([("user", question)], [])
 
 
 @pytest.mark.parametrize("other", ["question", "query", "prompt"])
@@ -100,7 +100,7 @@ def test_several_questions_are_refused(tmp_path: Path, other: str) -> None:
 def test_speakers_and_texts_have_many_keys(tmp_path: Path, key: str, speaker: str, text: str) -> None:
     turns = [{speaker: "用户", text: "Hello"}, {speaker: "assistant", text: "Hi"}]
     (example,), findings = checked(tmp_path / "f", {key: turns})
-    assert (said(example), findings) == ([("user", "Hello"), ("assistant", "Hi")], [])
+    assert (role_texts(example), findings) == ([("user", "Hello"), ("assistant", "Hi")], [])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ ROLES_AND_TEXTS = [
 def test_messages_with_other_keys_are_converted(tmp_path: Path, key: str, speaker: str, text: str) -> None:
     record = {key: [{speaker: "human", text: "Hello"}, {speaker: "gpt", text: "Hi", "loss": False}, *DIALOGUE]}
     (example,), findings = checked(tmp_path / "f", record)
-    assert said(example)[:2] == [("user", "Hello"), ("assistant", "Hi")]
+    assert role_texts(example)[:2] == [("user", "Hello"), ("assistant", "Hi")]
     assert (example["messages"][1]["weight"], example["messages"][2:], findings) == (0, DIALOGUE, [])
 
 
@@ -220,4 +220,4 @@ def test_columns_may_hold_turns_as_json_text(tmp_path: Path, record: dict[str, A
 def test_an_answer_in_json_stays_text(tmp_path: Path) -> None:
     answer = json.dumps(SHAREGPT)
     (example,), findings = checked(tmp_path / "f", {"question": "Write a dialogue.", "answer": answer})
-    assert (said(example), findings) == ([("user", "Write a dialogue."), ("assistant", answer)], [])
+    assert (role_texts(example), findings) == ([("user", "Write a dialogue."), ("assistant", answer)], [])

@@ -105,21 +105,21 @@ class _Conversation:
             self.pending = []
         self.pending += [str(call["id"]) for call in calls]
 
-    def _id_of(self, own: Any) -> str:
+    def _id_of(self, own_id: Any) -> str:
         """The id of the next call: its own one if no earlier call has it, else a new one."""
         numbered = (f"call_{number}" for number in count(len(self.ids) + 1))
-        candidates = chain([own] if isinstance(own, str) and own else [], numbered)
+        candidates = chain([own_id] if isinstance(own_id, str) and own_id else [], numbered)
         call_id = next(candidate for candidate in candidates if candidate not in self.ids)
         self.ids.add(call_id)
         return call_id
 
     def _add_result(self, text: Any, extra: Example) -> None:
         """Adds the result of the call that the turn names, else of the first one without a result."""
-        own = extra.pop("tool_call_id", None)
-        if is_empty(own) and self.pending:
-            own = self.pending[0]
-        self.pending = [call_id for call_id in self.pending if call_id != own]
-        call_id = {} if own is None else {"tool_call_id": own}
+        answered_id = extra.pop("tool_call_id", None)
+        if is_empty(answered_id) and self.pending:
+            answered_id = self.pending[0]
+        self.pending = [call_id for call_id in self.pending if call_id != answered_id]
+        call_id = {} if answered_id is None else {"tool_call_id": answered_id}
         self.messages.append({"role": "tool"} | call_id | {"content": text} | extra)
 
 

@@ -147,7 +147,7 @@ def _check_sides(sides: list[int], group_count: int, names: list[str]) -> None:
 def _check_classes(stratifier: str, groups: list[int], strata: list[str], sides: list[int]) -> None:
     """Raises LuthierError if the training file has no example of a class because all of them form one group."""
     trained = {stratum for stratum, side in zip(strata, sides, strict=True) if side == 0}
-    single = [name for name, held in groups_of_classes(groups, strata).items() if len(held) == 1]
+    single = [name for name, class_groups in groups_of_classes(groups, strata).items() if len(class_groups) == 1]
     absent = [name for name in single if name not in trained]
     listed, listed_zh = (mark.join(absent[:_SHOWN_CLASSES]) for mark in (", ", "、"))
     more = " …" if len(absent) > _SHOWN_CLASSES else ""

@@ -83,22 +83,23 @@ def _with_all_trained(
     for stratum in holders:
         if any(moved_sides[group] == 0 for group in holders[stratum]):
             continue
-        moved = min(holders[stratum], key=lambda group: (sizes[group], group))
-        donor, moved_sides[moved] = moved_sides[moved], 0
+        promoted = min(holders[stratum], key=lambda group: (sizes[group], group))
+        donor, moved_sides[promoted] = moved_sides[promoted], 0
         is_empty = donor not in moved_sides.values()
         trained = {group for group, side in moved_sides.items() if side == 0}
-        needed = [held & trained for held in holders.values() if len(held & trained) == 1]
-        spare = trained.difference(*needed, {moved})
-        back = min(spare, key=lambda group: (abs(sizes[group] - sizes[moved]), group), default=None)
-        if back is not None and (is_empty or sizes[back] <= 2 * sizes[moved]):
-            moved_sides[back] = donor
+        last_groups = [groups & trained for groups in holders.values() if len(groups & trained) == 1]
+        spare = trained.difference(*last_groups, {promoted})
+        replacement = min(spare, key=lambda group: (abs(sizes[group] - sizes[promoted]), group), default=None)
+        if replacement is not None and (is_empty or sizes[replacement] <= 2 * sizes[promoted]):
+            moved_sides[replacement] = donor
     total = sum(sizes.values())
-    before, after = (
+    earlier_sizes, final_sizes = (
         [sum(sizes[group] for group, side in sides.items() if side == number) for number in range(len(shares))]
         for sides in (side_of, moved_sides)
     )
     is_large_enough = (
-        new >= min(old, share * total / 2) for new, old, share in zip(after, before, shares, strict=True)
+        size >= min(earlier_size, share * total / 2)
+        for size, earlier_size, share in zip(final_sizes, earlier_sizes, shares, strict=True)
     )
     return moved_sides if all(is_large_enough) else side_of
 

@@ -121,9 +121,8 @@ def _check_completion(example: dict[str, Any]) -> Findings:
         if not isinstance(example[key], str):
             yield make_finding("content_type", key=key, value=example[key])
     completion = example["completion"]
-    if (
-        isinstance(completion, str) and not completion.strip()
-    ):  # an empty prompt is fine: the model then learns unconditional text
+    # An empty prompt is fine: the model then learns unconditional text.
+    if isinstance(completion, str) and not completion.strip():
         yield make_finding("missing_content", key="completion")
 
 
