@@ -144,7 +144,8 @@ def _options(fields: dict[str, Any]) -> dict[str, Any] | None:
     method, path = fields.get("method", "GET"), fields.get("path", "/v1/models")
     if method not in _METHODS or not isinstance(path, str) or not path.startswith("/"):
         return None
-    options: dict[str, Any] = {"method": method, "url": path}
+    # Whole, since httpx takes what follows two slashes for a host.
+    options: dict[str, Any] = {"method": method, "url": f"http://localhost{path}"}
     headers = fields.get("headers")
     options["headers"] = {} if not isinstance(headers, dict) else {
         name: value for name, value in headers.items() if isinstance(value, str) and _is_header(name, value)
@@ -161,7 +162,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any] | None:
     elif "text" in fields:
         options["content"] = str(fields["text"]).encode("utf-8", "replace")
     try:
-        httpx.Request(**{**options, "url": f"http://localhost{path}"})
+        httpx.Request(**options)
     except (httpx.InvalidURL, UnicodeError, TypeError, ValueError):
         return None
     return options
