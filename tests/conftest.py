@@ -38,7 +38,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     derandomize="CI" in os.environ,
 )
-settings.register_profile("fast", parent=settings.get_profile("here"), max_examples=20)  # of 100
+settings.register_profile("fast", parent=settings.get_profile("here"), max_examples=10)  # of 100
 settings.load_profile("here")
 
 # A shell that starts a command in the background has it ignore Ctrl-C, which some tests press.

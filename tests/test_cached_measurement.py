@@ -1,6 +1,8 @@
 """Measurements that decide how a CPU computes: kept, so that runs do not differ."""
 
+import io
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -49,8 +51,10 @@ def test_a_damaged_file_is_measured_again(content: str, tmp_path: Path) -> None:
     assert cached_measurement(tmp_path, "rate", _never) == 2.5
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(module._log, "handlers", [logging.StreamHandler(log)])
     cache = tmp_path / "cache"
     cache.write_text("no folder")
     assert cached_measurement(cache, "rate", lambda: 1.5) == 1.5
-    assert "cannot be kept" in caplog.text
+    assert "cannot be kept" in log.getvalue()

@@ -36,7 +36,7 @@ values = st.recursive(
 
 
 @given(lines=st.lists(values, min_size=1, max_size=5), method=st.sampled_from(METHODS))
-@settings(max_examples=25)
+@settings(max_examples=example_count(25))
 def test_values_of_any_shape(tmp_path: Path, lines: list[Any], method: str) -> None:
     path = tmp_path / "f.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

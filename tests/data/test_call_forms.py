@@ -24,6 +24,7 @@ from luthier.data.rendering.mistral_form import MistralForm, MistralListForm
 from luthier.data.rendering.survival import lost_of_answer, written
 from luthier.data.rendering.tagged_form import GlmForm, XmlForm
 from nasty_calls import NASTY, PROPERTIES, TOOLS
+from property_examples import example_count
 from templates import write_base
 
 _LFM = (
@@ -133,7 +134,7 @@ calls_of_functions = st.lists(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=example_count(30))
 @given(calls=calls_of_functions, seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("kind", [kind for kind in WRITTEN if kind not in SINGLE], ids=lambda kind: kind.__name__)
 def test_several_calls_come_back_or_are_named(kind: Any, calls: Any, seed: int) -> None:

@@ -17,6 +17,7 @@ from luthier.data.rendering.harmony_form import HarmonyForm
 from luthier.data.rendering.renderer import Renderer
 from luthier.types.errors import RenderError
 from nasty_calls import PROPERTIES, TOOLS
+from property_examples import example_count
 from templates import NO_FUNCTIONS, REASONS, write_base
 
 _TURNS = """{%- if tools %}<system>{{ tools | tojson }}{% endif -%}
@@ -84,7 +85,7 @@ def trained_answers(renderer: Renderer, example: Example) -> list[str]:
     return [renderer.decode(answer) for answer in answers]
 
 
-@settings(max_examples=10)
+@settings(max_examples=example_count(20))
 @given(turns=rounds, with_definitions=st.booleans())
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind if isinstance(kind, str) else kind.__name__)
 def test_what_is_trained_can_be_read_back(kind: Any, turns: Any, with_definitions: bool) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from luthier.data.rendering.text_encoder import _CACHED_CHARACTERS, _MAX_CACHED, TextEncoder
+from property_examples import example_count
 
 LONG = "word " * _CACHED_CHARACTERS
 
@@ -37,7 +38,7 @@ pieces = st.lists(st.sampled_from(["<s>", "</s>", "<s>s", "x<s", "a", " b", "  "
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=25)
+@settings(max_examples=example_count(25))
 @given(texts=st.lists(pieces.map("".join), max_size=4))
 def test_ids_are_those_of_the_whole_text(name: str, texts: list[str]) -> None:
     tokenizer = TOKENIZERS[name]

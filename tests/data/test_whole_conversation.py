@@ -11,6 +11,7 @@ from luthier.data.rendering.chat_template import Template
 from luthier.data.rendering.template_choice import _FOLDER
 from luthier.data.rendering.whole_conversation import cut_by_beginnings, cut_by_offsets, cut_whole
 from luthier.types.errors import RenderError
+from property_examples import example_count
 from tiny import TEMPLATE
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -80,7 +81,7 @@ def placed(function: Any, *arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [*APPENDING, *OTHERS])
-@settings(max_examples=20)
+@settings(max_examples=example_count(20))
 @given(conversation=conversations, has_system=st.booleans(), answer_next=st.booleans(), has_tools=st.booleans())
 def test_both_ways_place_answers_alike(
     name: str, conversation: list[tuple[str, str]], has_system: bool, answer_next: bool, has_tools: bool

@@ -29,6 +29,7 @@ from luthier.server.generation.structured_output import response_grammar
 from luthier.server.generation.tool_calls import call_policy
 from luthier.types.chat import CreateChatCompletionRequest
 from luthier.types.errors import BadRequestError, BaseModelError, JobError, RenderError
+from luthier.types.strict_json import parse_json
 from luthier.weights import count_parameters, is_float32, lora_targets
 from nasty_calls import TOOLS
 from templates import ENDS_CONVERSATIONS, NO_FUNCTIONS, REASONS, SWITCHES, write_base
@@ -124,8 +125,8 @@ def _answer(form: CallForm, pieces: Sequence[str], functions: Any, cut_off: bool
 def grammar(data: bytes, _: Path) -> None:
     """A chat request with functions or a schema: its grammar, or a refusal."""
     try:
-        body = CreateChatCompletionRequest.model_validate(json.loads(data))
-    except (ValidationError, ValueError, RecursionError):
+        body = CreateChatCompletionRequest.model_validate(parse_json(data))
+    except (BadRequestError, ValidationError):
         return
     form = _chosen(_forms(), data)
     try:
