@@ -33,10 +33,9 @@ quickstart: base
 test: base clients
 	$(BIN)/python tests/suite.py $(ARGS)
 
-# The ring `fast` of tests/rings.py, without plugins that take a tenth of its time: capturing logs, and a thread for each
-# test that would end it when it hangs.
+# The ring `fast` of tests/rings.py.
 test-fast: setup
-	$(BIN)/python -m pytest --ring fast -n 2 --dist loadfile -p no:logging -p no:faulthandler
+	$(BIN)/python tests/suite.py --fast
 
 # Third-party clients, each in its own environment (2 GB in all), run against the server.
 test-clients: setup

@@ -2,6 +2,7 @@
 
     python tests/suite.py                     exit code 1 if any part fails
     python tests/suite.py --write-ring-times  also writes RINGS.md anew
+    python tests/suite.py --fast              the ring `fast` alone, as `make test-fast` does
 
 At most two processes run at a time; a file stays in one.
 """
@@ -26,15 +27,16 @@ Times = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Part:
-    """Rings that run together, in `processes`."""
+    """Rings that run together, in `processes`. `options`: further ones of pytest."""
 
     rings: tuple[str, ...]
     processes: int = 1
+    options: tuple[str, ...] = ()
 
     def command(self, times: Path) -> list[str]:
         rings = [word for ring in self.rings for word in ("--ring", ring)]
         spread = ["-n", str(self.processes), "--dist", "loadfile", "-q"] if self.processes > 1 else []
-        return [sys.executable, "-m", "pytest", *rings, *spread, f"--ring-times={times}"]
+        return [sys.executable, "-m", "pytest", *rings, *spread, *self.options, f"--ring-times={times}"]
 
 
 # The parts of a stage run at once.
@@ -44,6 +46,10 @@ STAGES = (
     (Part(("torch",), processes=2),),
     (Part(("base",)), Part(("conformance",))),
 )
+# Two halves, each collecting its own files: pytest-xdist's processes would both collect all of them and report every
+# test to a third. Captured logs, and a thread for each test that would end it if it hung, take a tenth of the time.
+_LEAN = ("-q", "-p", "no:xdist", "-p", "no:logging", "-o", "faulthandler_timeout=0")
+FAST = (Part(("fast",), options=(*_LEAN, "tests/data")), Part(("fast",), options=(*_LEAN, "--ignore=tests/data")))
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ class Outcome:
     output: str
 
 
-def run(part: Part, folder: Path, *, quiet: bool) -> Outcome:
-    times = folder / f"{part.rings[0]}.json"
+def run(part: Part, times: Path, *, quiet: bool) -> Outcome:
+    """`times`: a file that does not exist yet."""
     # Two processes on two cores: threads that wait must not spin, and a tiny model computes as fast with one thread.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     if part.processes > 1:
@@ -80,7 +86,10 @@ def run(part: Part, folder: Path, *, quiet: bool) -> Outcome:
 def run_stage(parts: Sequence[Part], folder: Path) -> list[Outcome]:
     """The output of the first is printed as it comes, that of the others at the end."""
     with ThreadPoolExecutor() as pool:
-        running = [pool.submit(run, part, folder, quiet=part is not parts[0]) for part in parts]
+        running = [
+            pool.submit(run, part, folder / f"{'-'.join(part.rings)}-{number}.json", quiet=number > 0)
+            for number, part in enumerate(parts)
+        ]
     outcomes = [outcome.result() for outcome in running]
     for outcome in outcomes:
         print(outcome.output, end="", flush=True)
@@ -112,10 +121,14 @@ def table(times: Times, wall_s: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write-ring-times", action="store_true", help=f"write {TABLE.name} anew")
+    parser.add_argument("--fast", action="store_true", help="run the ring `fast` alone")
     options = parser.parse_args()
+    if options.fast and options.write_ring_times:
+        parser.error("--write-ring-times needs all rings; leave --fast out")
     start = time.monotonic()
+    stages = (FAST,) if options.fast else STAGES
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = [outcome for parts in STAGES for outcome in run_stage(parts, Path(folder))]
+        outcomes = [outcome for parts in stages for outcome in run_stage(parts, Path(folder))]
     wall_s = time.monotonic() - start
     times: Times = {}
     lines, failed = [], any(outcome.code for outcome in outcomes)
@@ -124,7 +137,8 @@ def main() -> int:
         tests = int(sum(ring["tests"] for ring in outcome.times.values()))
         verdict = "passed" if outcome.code == 0 else f"FAILED (pytest ended with {outcome.code}; its report is above)"
         lines.append(f"{', '.join(outcome.part.rings)}: {tests:,} tests in {outcome.seconds:.0f} s, {verdict}")
-    print("\n".join(["", "make test:", *lines, f"all: {wall_s / 60:.1f} minutes, {'FAILED' if failed else 'passed'}"]))
+    duration = f"{wall_s:.1f} seconds" if options.fast else f"{wall_s / 60:.1f} minutes"
+    print("\n".join(["", *lines, f"all: {duration}, {'FAILED' if failed else 'passed'}"]))
     if options.write_ring_times and not failed:
         TABLE.write_text(table(times, wall_s), encoding="utf-8")
     return int(failed)
