@@ -23,7 +23,8 @@ whether they stand in the question elsewhere (`other span`), are a part of the r
 or stand nowhere in it (`invented`).
 
 TRL trains the same LoRA on the same tokens, in our epochs, batches, order and learning-rate schedule, once for each of
-`--rates`. `--keep` stores adapters, and takes those that are there instead of training them again.
+`--rates`. `--keep` stores adapters, and takes those that are there instead of training them again. `--checkpoints` asks
+the model of every epoch, not only that of the last.
 """
 
 import argparse
@@ -33,6 +34,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +99,16 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for training in _runs(arguments):
-            adapter, seconds = _adapter(arguments, training, Path(scratch), base, train_lines)
-            for decoding in arguments.decodings:
+            last, seconds = _adapter(arguments, training, Path(scratch), base, train_lines)
+            for adapter, decoding in product(
+                _checkpoints(last) if arguments.checkpoints else [last], arguments.decodings
+            ):
+                name = f"{training.name}, {adapter.name}" if arguments.checkpoints else training.name
                 outcome = questions.ask(adapter, decoding)
-                row = {"name": training.name, "decoding": decoding, "right": outcome.right, "of": len(question_lines)}
+                row = {"name": name, "decoding": decoding, "right": outcome.right, "of": len(question_lines)}
                 rows.append({**row, **asdict(training), "train_s": seconds, "ask_s": outcome.seconds})
-                print(_line(training.name, decoding, outcome, len(question_lines), seconds), flush=True)
-                _store(arguments, rows, training.name, decoding, outcome)
+                print(_line(name, decoding, outcome, len(question_lines), seconds), flush=True)
+                _store(arguments, rows, name, decoding, outcome)
     _compare_times(rows)
 
 
@@ -127,6 +132,11 @@ def _adapter(
     adapter = training.train(folder, trl_python(Settings().cache) if training.trl_rate else None)
     record.write_text(str(adapter.relative_to(folder)))
     return adapter, time.perf_counter() - started
+
+
+def _checkpoints(last: Path) -> list[Path]:
+    """The adapters of all epochs, the first epoch's first; of TRL, which stores one, that one."""
+    return sorted(last.parent.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-"))) or [last]
 
 
 def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -204,6 +214,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--variants", nargs="+", default=[""], metavar="FIELDS", help='"" is auto')
     parser.add_argument("--decodings", nargs="+", choices=[*STRICT_CALLS], default=["free"])
+    parser.add_argument("--checkpoints", action="store_true", help="ask the model of every epoch")
     parser.add_argument("--no-trl", action="store_true", help="train no model with TRL")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3], help="peak rates that TRL tries")
     parser.add_argument("--base", type=Path, help="a model folder; the embedded base by default")

@@ -31,7 +31,8 @@ def test_a_damaged_file_is_neither_read_nor_placed(store: Store, tmp_path: Path,
     file_id = _add_file(store)
     assert store.files.path(file_id).read_bytes() == b"content"
     _FAULTS[fault](tmp_path / "files" / file_id)
-    with pytest.raises(CorruptDataError, match=file_id):
+    fault_text = "is missing" if fault == "gone" else "does not match its checksum"
+    with pytest.raises(CorruptDataError, match=f"{file_id} {fault_text}"):
         store.files.path(file_id)
     with pytest.raises(CorruptDataError, match=file_id):
         store.files.place(file_id, tmp_path / "copy")

@@ -241,7 +241,7 @@ def _contents(settings: Settings) -> Iterator[Finding]:
     for error in database_errors:
         yield Finding("contents", "error", say(f"the database is damaged: {error}", f"数据库已损坏：{error}"), remedy)
     for path in damaged:
-        text = say(f"{path} does not match its checksum", f"{path} 与校验和不符")
+        text = say(f"{path} is missing or does not match its checksum", f"{path} 缺失或与校验和不符")
         yield Finding("contents", "error", text, remedy if path == damaged[-1] else "")
     if not damaged and not database_errors:
         yield Finding("contents", "ok", say(f"the database is sound, and {len(results)} files match their checksums",

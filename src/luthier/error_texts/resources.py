@@ -123,6 +123,10 @@ RESOURCES = (
         "{what} is damaged on this server's disk: {files} does not match its checksum. Restore it {remedy}",
         "{what} 在服务器磁盘上已损坏：{files} 与校验和不符。请从备份恢复（luthier restore），或重新创建。",
     ),
+    (
+        "{what} is incomplete on this server's disk: {files} is missing. Restore it {remedy}",
+        "{what} 在服务器磁盘上不完整：缺少 {files}。请从备份恢复（luthier restore），或重新创建。",
+    ),
     # models, exports
     (
         "The model `{model}` does not exist or you do not have access to it. A model that was fine-tuned {how}",

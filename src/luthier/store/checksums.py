@@ -50,9 +50,14 @@ class Checksums:
                     self._bucket.fetch(name, self._folder / name)
             damaged = list(self._damaged({name: recorded[name] for name in damaged}))
         if damaged:
+            missing = [name for name in damaged if not (self._folder / name).exists()]
             raise CorruptDataError(
-                f"{what} is damaged on this server's disk: {', '.join(damaged)} does not match its checksum. Restore "
-                "it from a backup (luthier restore), or create it again."
+                (
+                    f"{what} is incomplete on this server's disk: {', '.join(missing)} is missing."
+                    if missing
+                    else f"{what} is damaged on this server's disk: {', '.join(damaged)} does not match its checksum."
+                )
+                + " Restore it from a backup (luthier restore), or create it again."
             )
 
     def verify_all(self) -> Iterator[tuple[str, bool]]:
