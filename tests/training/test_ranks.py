@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from luthier.store.job_states import state_version
+from luthier.training.batching import split
 from luthier.training.model import load_model
-from luthier.training.ranks import Ranks, split
+from luthier.training.ranks import Ranks
 from luthier.training.setup import build_trainer
 from training.jobs import losses, train, write_job
 from training.test_preference import PAIRS

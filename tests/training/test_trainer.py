@@ -102,7 +102,7 @@ def test_batches_of_any_cut_give_the_same_steps(
     tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = losses(train(write_job(tmp_path / "whole", tiny_base, batch_size=6)))
-    monkeypatch.setattr("luthier.training.token_budget.micro_batch_tokens", lambda *_: 1)
+    monkeypatch.setattr("luthier.training.token_budget.tokens_in_memory", lambda *_: 1)
     assert losses(train(write_job(tmp_path / "cut", tiny_base, batch_size=6))) == pytest.approx(whole, rel=1e-4)
 
 

@@ -1,6 +1,6 @@
 """The order of examples in training, and the division of a batch into micro-batches. Pure functions of numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -45,6 +45,33 @@ def grouped_epoch_order(seed: int, epoch: int, count: int, batch_size: int, drop
     return np.concatenate([generator.permutation(by_view[:full].reshape(-1, batch_size)).ravel(), by_view[full:]])
 
 
+def shares(examples: Sequence[TrainingExample], count: int) -> list[list[TrainingExample]]:
+    """`count` parts of about as many tokens, each of neighbours in the order of their tokens, which may share prefixes.
+
+    A part may be empty.
+    """
+    ordered = _in_token_order(examples)
+    parts: list[list[TrainingExample]] = [[] for _ in range(count)]
+    for example, part in zip(ordered, split([example.tokens for example in ordered], count), strict=True):
+        parts[part].append(example)
+    return parts
+
+
+def split(lengths: Sequence[int], count: int) -> list[int]:
+    """The part of each length, of `count` parts: contiguous runs of about the same sum."""
+    total, before, parts = sum(lengths), 0, []
+    for length in lengths:
+        parts.append((2 * before + length) * count // (2 * total))
+        before += length
+    return parts
+
+
+def packed_tokens(examples: Sequence[TrainingExample]) -> int:
+    """The tokens of examples in one row, where neighbours in the order of their tokens share their prefix."""
+    ordered = _in_token_order(examples)
+    return sum(map(_packed_length, ordered)) - sum(_shared_lengths(ordered))
+
+
 def micro_batches(
     examples: list[TrainingExample], max_tokens: int, short_tokens: int | None = None
 ) -> Iterator[list[TrainingExample]]:
@@ -63,12 +90,8 @@ def micro_batches(
 
 
 def _groups(examples: list[TrainingExample], max_tokens: int) -> Iterator[list[TrainingExample]]:
-    ordered = sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
-    shared = [
-        0,
-        *(common_length(left.sequences[0].ids, right.sequences[0].ids) for left, right in pairwise(ordered)),
-        0,
-    ]
+    ordered = _in_token_order(examples)
+    shared = [0, *_shared_lengths(ordered), 0]
     group: list[TrainingExample] = []
     tokens = 0
     for index, example in enumerate(ordered):
@@ -80,6 +103,15 @@ def _groups(examples: list[TrainingExample], max_tokens: int) -> Iterator[list[T
         group.append(example)
     if group:
         yield group
+
+
+def _in_token_order(examples: Sequence[TrainingExample]) -> list[TrainingExample]:
+    return sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
+
+
+def _shared_lengths(ordered: Sequence[TrainingExample]) -> list[int]:
+    """The tokens that each example but the first has in common with the one before it."""
+    return [common_length(left.sequences[0].ids, right.sequences[0].ids) for left, right in pairwise(ordered)]
 
 
 def _longest(example: TrainingExample) -> int:

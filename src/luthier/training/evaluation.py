@@ -1,13 +1,16 @@
 """Validation during training: loss and token accuracy on the validation file."""
 
+from collections.abc import Iterable
+from functools import partial
 from threading import Event
 
 import torch
 
-from luthier.training.forward_pass import ForwardPass, in_chunks
+from luthier.training.forward_pass import ForwardPass, MicroBatch, in_chunks
 from luthier.training.hyperparameters import ResolvedHyperparameters
 from luthier.training.objectives import Objective
 from luthier.training.ranks import Ranks
+from luthier.training.thread_shares import run_in_threads
 from luthier.training.training_data import TrainingData
 from luthier.types.job_options import step_at
 
@@ -60,18 +63,27 @@ class Validation:
             metrics |= self._evaluate("full_valid", range(count))
         return metrics
 
-    @torch.no_grad()
     def _evaluate(self, prefix: str, indices: range) -> dict[str, float]:
-        loss, normalizer, accuracy = 0.0, 0.0, TokenAccuracy()
+        normalizer, sums = 0.0, torch.zeros(3, dtype=torch.float64)
         for examples in in_chunks(self._data, "valid", indices, self._stop, self._ranks):
             normalizer += self._objective.normalizer(examples)
-            for micro in self._forward.micro_batches(examples):
-                loss += float(self._objective.loss(micro.logprobs, micro.packed, micro.examples))
-                accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
-        sums = torch.tensor([loss, *accuracy.counts()], dtype=torch.float64, device=self._forward.model.compute.device)
+            for share in run_in_threads(
+                [partial(self._sums, share) for share in self._forward.thread_shares(examples)]
+            ):
+                sums += share
+        sums = sums.to(self._forward.model.compute.device)
         self._ranks.sum_(sums)
         loss, correct, total = sums.tolist()
         return named_metrics(prefix, loss / normalizer, correct / total)
+
+    @torch.no_grad()
+    def _sums(self, micro_batches: Iterable[MicroBatch]) -> torch.Tensor:
+        """float64 [3]: the loss, the correct and all targets."""
+        loss, accuracy = 0.0, TokenAccuracy()
+        for micro in micro_batches:
+            loss += float(self._objective.loss(micro.logprobs, micro.packed, micro.examples))
+            accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
+        return torch.tensor([loss, *accuracy.counts()], dtype=torch.float64)
 
 
 def named_metrics(prefix: str, loss: float, accuracy: float) -> dict[str, float]:

@@ -6,11 +6,13 @@ from threading import Event
 
 import torch
 
+from luthier.devices import DEVICES
 from luthier.training import batching
 from luthier.training.batching import TrainingExample
 from luthier.training.logprobs import PackedBatch, log_probabilities, pack
 from luthier.training.model import TrainedModel
 from luthier.training.ranks import Ranks
+from luthier.training.thread_shares import thread_shares
 from luthier.training.training_data import Split, TrainingData
 
 _EXAMPLES_IN_MEMORY = 256  # while a whole file is evaluated
@@ -31,7 +33,7 @@ class MicroBatch:
 
 
 class ForwardPass:
-    """`max_tokens`: the token budget of a micro-batch. `ranks`: those with which the model was loaded."""
+    """`max_tokens`: of the micro-batches that are computed at once. `ranks`: those with which the model was loaded."""
 
     def __init__(self, model: TrainedModel, max_tokens: int, ranks: Ranks | None = None) -> None:
         self.model = model
@@ -43,17 +45,32 @@ class ForwardPass:
 
         One per example if the model needs separate rows.
         """
-        yield from self._run_all(self._ranks.share(examples), examples)
+        yield from self._run_all(self._ranks.share(examples), examples, self._budget(1))
+
+    def thread_shares(self, examples: list[TrainingExample]) -> list[Iterator[MicroBatch]]:
+        """The micro-batches of this rank's share, as one iterator for each thread that is to compute some of them."""
+        own = self._ranks.share(examples)
+        shares = thread_shares(own, torch.get_num_threads()) if self.model.supports_thread_shares else [own]
+        budget = self._budget(len(shares))
+        if len(shares) == 1 or max(example.tokens for example in own) > budget:
+            return [self.micro_batches(examples)]
+        return [self._run_all(share, share, budget) for share in shares]
 
     def unshared(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
         """The micro-batches of all examples. With a sharded base, all ranks compute them."""
-        yield from self._run_all(examples, examples)
+        yield from self._run_all(examples, examples, self._budget(1))
 
-    def _run_all(self, own: list[TrainingExample], examples: list[TrainingExample]) -> Iterator[MicroBatch]:
+    def _budget(self, micro_batches: int) -> int:
+        """The tokens of a micro-batch, where `micro_batches` are computed at once."""
+        return min(self.max_tokens // micro_batches, DEVICES[self.model.compute.device.type].micro_batch_tokens)
+
+    def _run_all(
+        self, own: list[TrainingExample], examples: list[TrainingExample], max_tokens: int
+    ) -> Iterator[MicroBatch]:
         if self.model.separate_rows:
             groups = [[example] for example in own]
         else:
-            groups = list(batching.micro_batches(own, self.max_tokens, self.model.short_tokens))
+            groups = list(batching.micro_batches(own, max_tokens, self.model.short_tokens))
         passes = self._ranks.largest(len(groups)) if self.model.is_sharded else len(groups)
         yield from map(self._run, groups)
         for _ in range(len(groups), passes):

@@ -70,6 +70,17 @@ class TrainedModel:
         return self._spec.shard_base
 
     @property
+    def supports_thread_shares(self) -> bool:
+        """Whether threads may compute examples at once: on the CPU, with LoRA on the fused path, whose passes change
+        nothing that they share. With full fine-tuning, the gradients of each thread would be as large as the model."""
+        return (
+            self.compute.device.type == "cpu"
+            and self._spec.tuning == "lora"
+            and self.module.luthier_fused is not None
+            and not self.is_sharded
+        )
+
+    @property
     def activation_dtype(self) -> torch.dtype:
         """The largest dtype of activations, for memory estimates."""
         return torch.float32 if self._spec.tuning == "full" else self.compute.dtype

@@ -14,8 +14,7 @@ import torch
 from torch import distributed
 
 from luthier.devices import DEVICES
-from luthier.training.batching import TrainingExample
-from luthier.training.packing.prefix_tree import sort_key
+from luthier.training.batching import TrainingExample, shares
 from luthier.training.rank_environment import RENDEZVOUS, rank_of_environment
 
 _TIMEOUT = timedelta(hours=2)  # the others wait while the first writes a checkpoint
@@ -39,13 +38,8 @@ class Ranks:
         return self.rank == 0
 
     def share(self, examples: Sequence[TrainingExample]) -> list[TrainingExample]:
-        """This rank's part of some examples: neighbours in the order of their tokens, which may share prefixes."""
-        if self.count == 1:
-            return list(examples)
-        ordered = sorted(examples, key=lambda example: sort_key(example.sequences[0].ids))
-        lengths = [sum(len(sequence.ids) for sequence in example.sequences) for example in ordered]
-        owners = zip(ordered, split(lengths, self.count), strict=True)
-        return [example for example, rank in owners if rank == self.rank]
+        """This rank's part of some examples."""
+        return list(examples) if self.count == 1 else shares(examples, self.count)[self.rank]
 
     def sum_(self, tensor: torch.Tensor) -> None:
         """Replaces the tensor by its sum over all ranks."""
@@ -124,12 +118,3 @@ def lost_ranks_named() -> Iterator[None]:
 def join_ranks(device: torch.device) -> Ranks:
     """The ranks of the process's environment."""
     return DistributedRanks(device) if rank_of_environment().ranks > 1 else Ranks()
-
-
-def split(lengths: Sequence[int], ranks: int) -> list[int]:
-    """The rank of each example: contiguous runs of about as many tokens. A rank may get none."""
-    total, before, owners = sum(lengths), 0, []
-    for length in lengths:
-        owners.append((2 * before + length) * ranks // (2 * total))
-        before += length
-    return owners

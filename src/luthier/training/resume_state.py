@@ -38,7 +38,8 @@ class Progress:
     """`step`: the last optimizer step. `pending_metrics`: those of that step, when its validation was interrupted.
 
     `validations_since_best`: full validations after the best step. `stopped_early`: no further step is taken.
-    `micro_batch_tokens`: the token budget of a micro-batch, which must not change for losses to be reproduced.
+    `micro_batch_tokens`: the token budget of the micro-batches that are computed at once, which must not change for
+    losses to be reproduced.
     """
 
     step: int = 0

@@ -142,9 +142,10 @@ def _report_model(model: TrainedModel, emit: Emit) -> None:
 
 
 def _token_budget(model: TrainedModel, longest: int, emit: Emit, ranks: Ranks) -> int:
-    """Tokens of a micro-batch; turns gradient checkpointing on when the longest example needs it."""
+    """Tokens whose activations are in memory at once; turns gradient checkpointing on when the longest example needs
+    it."""
     memory = model.config, model.compute.device, model.activation_dtype
-    max_tokens = token_budget.micro_batch_tokens(*memory, model.step_bytes())
+    max_tokens = token_budget.tokens_in_memory(*memory, model.step_bytes())
     if ranks.any(token_budget.exceeds_memory(longest, *memory)):
         model.enable_gradient_checkpointing()
         emit(protocol.GradientCheckpointing(longest_tokens=longest))

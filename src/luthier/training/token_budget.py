@@ -1,4 +1,4 @@
-"""The token budget of a micro-batch, from the memory that is free."""
+"""The token budget of micro-batches, from the memory that is free."""
 
 from typing import Any
 
@@ -10,10 +10,12 @@ from luthier.training.rank_environment import rank_of_environment
 _MIN_TOKENS = 256
 
 
-def micro_batch_tokens(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
-    """The number of tokens whose activations take a quarter of the free memory after `reserved_bytes`."""
+def tokens_in_memory(config: Any, device: torch.device, dtype: torch.dtype, reserved_bytes: int = 0) -> int:
+    """The number of tokens whose activations take a quarter of the free memory after `reserved_bytes`, up to what all
+    threads can use, each with a micro-batch of its own."""
     tokens = (free_bytes(device) - reserved_bytes) // 4 // bytes_per_token(config, dtype)
-    return int(min(max(tokens, _MIN_TOKENS), DEVICES[device.type].micro_batch_tokens))
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return int(min(max(tokens, _MIN_TOKENS), threads * DEVICES[device.type].micro_batch_tokens))
 
 
 def exceeds_memory(tokens: int, config: Any, device: torch.device, dtype: torch.dtype) -> bool:

@@ -3,6 +3,8 @@
 import gc
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
 from threading import Event
 
 import torch
@@ -12,13 +14,14 @@ from luthier.hardware import release_memory
 from luthier.training.batching import TrainingExample
 from luthier.training.checkpointing import Checkpoints
 from luthier.training.evaluation import TokenAccuracy, Validation, named_metrics
-from luthier.training.forward_pass import ForwardPass, Stopped
+from luthier.training.forward_pass import ForwardPass, MicroBatch, Stopped
 from luthier.training.hyperparameters import ResolvedHyperparameters
 from luthier.training.lr_schedule import learning_rate_factor
 from luthier.training.objectives import Objective
 from luthier.training.protocol import Emit, Finished, Metrics
 from luthier.training.ranks import Ranks
 from luthier.training.resume_state import ResumeState
+from luthier.training.thread_shares import run_in_threads
 from luthier.training.training_data import TrainingData
 from luthier.types.errors import JobError
 
@@ -48,13 +51,12 @@ class OptimizerStep:
     def __call__(self, step: int, batch: list[TrainingExample]) -> dict[str, float]:
         """The metrics of the step. Raises JobError when its loss or gradient is not finite."""
         normalizer = self._objective.normalizer(batch)
-        loss, accuracy = 0.0, TokenAccuracy()
-        for micro in self._forward.micro_batches(batch):
-            part = self._objective.loss(micro.logprobs, micro.packed, micro.examples) / normalizer
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.item()
-            accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
-        loss, correct, total = self._sum_over_ranks(loss, *accuracy.counts())
+        shares = self._forward.thread_shares(batch)
+        if len(shares) == 1:
+            sums = self._backward(shares[0], normalizer, torch.Tensor.backward)
+        else:
+            sums = self._backward_in_threads(shares, normalizer)
+        loss, correct, total = self._sum_over_ranks(*sums)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), _MAX_GRADIENT_NORM))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise JobError(
@@ -68,6 +70,38 @@ class OptimizerStep:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return named_metrics("train", loss, correct / total)
+
+    def _backward(
+        self, micro_batches: Iterable[MicroBatch], normalizer: float, backward: Callable[[torch.Tensor], object]
+    ) -> tuple[float, int, int]:
+        """(loss, correct and all targets); `backward` accumulates the gradients of a part of the loss."""
+        loss, accuracy = 0.0, TokenAccuracy()
+        for micro in micro_batches:
+            part = self._objective.loss(micro.logprobs, micro.packed, micro.examples) / normalizer
+            backward(part)
+            loss += part.item()
+            accuracy.add(micro.is_top, self._objective.accuracy_mask(micro.packed))
+        return loss, *accuracy.counts()
+
+    def _backward_in_threads(self, shares: Sequence[Iterable[MicroBatch]], normalizer: float) -> tuple[float, int, int]:
+        """Gradients are summed thread by thread, so that the sum does not depend on which one ends first."""
+        parameters = list(self._parameters.values())
+        gradients = [[torch.zeros_like(parameter) for parameter in parameters] for _ in shares]
+
+        def accumulate(sums: list[torch.Tensor], part: torch.Tensor) -> None:
+            for total, gradient in zip(sums, torch.autograd.grad(part, parameters), strict=True):
+                total += gradient
+
+        outcomes = run_in_threads(
+            [
+                partial(self._backward, micro_batches, normalizer, partial(accumulate, sums))
+                for micro_batches, sums in zip(shares, gradients, strict=True)
+            ]
+        )
+        for parameter, *of_threads in zip(parameters, *gradients, strict=True):
+            parameter.grad = reduce(torch.Tensor.add_, of_threads)
+        losses, correct, total = zip(*outcomes, strict=True)
+        return sum(losses), sum(correct), sum(total)
 
     def _sum_over_ranks(self, *numbers: float) -> tuple[float, ...]:
         """Sums the gradients, in place, and the numbers, all in one message."""
