@@ -12,9 +12,9 @@ blanks, in which hyperparameters count as fields; the empty one is `auto`:
     "n_epochs=4 batch_size=2 learning_rate_multiplier=0.5 lora_rank=32 lora_alpha=64 result_turns=0"
 
 `--definitions`: `full` and `none` train and ask with them in full or without any; `mix` trains as a job does (40 %
-full, 20 % slim, 40 % none) and asks without any. `--decodings`: `free` takes the likeliest token, `served` the
-likeliest of those that the functions' schemas allow, as the server does by default, and `copied` does as the server
-does with `--strict-calls copied`. All answers are greedy.
+full, 20 % slim, 40 % none) and asks without any. `--ask` asks otherwise: `full`, `none`, or both in turns.
+`--decodings`: `free` takes the likeliest token, `served` the likeliest of those that the functions' schemas allow, as
+the server does by default, and `copied` does as the server does with `--strict-calls copied`. All answers are greedy.
 
 An answer is right if its calls equal the expected ones or, where words are expected, if it does not call; in a file
 without any calls, if it is the expected one word for word. The table gives Wilson's 95 % interval, and below each row
@@ -94,17 +94,20 @@ def main() -> None:
     arguments = _arguments()
     base = arguments.base or Catalogue(Settings().cache).folder(DEFAULT_BASE)
     train_lines, question_lines = _split(arguments)
-    questions = Questions(base, question_lines)
+    questions = {
+        definitions: Questions(base, question_lines if definitions == "full" else _without_definitions(question_lines))
+        for definitions in arguments.ask
+    }
     print(f"{len(train_lines)} examples, {len(question_lines)} questions", flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for training in _runs(arguments):
             last, seconds = _adapter(arguments, training, Path(scratch), base, train_lines)
-            for adapter, decoding in product(
-                _checkpoints(last) if arguments.checkpoints else [last], arguments.decodings
-            ):
+            adapters = _checkpoints(last) if arguments.checkpoints else [last]
+            for adapter, definitions, decoding in product(adapters, arguments.ask, arguments.decodings):
                 name = f"{training.name}, {adapter.name}" if arguments.checkpoints else training.name
-                outcome = questions.ask(adapter, decoding)
+                name = f"{name}, asked with {definitions}" if len(questions) > 1 else name
+                outcome = questions[definitions].ask(adapter, decoding)
                 row = {"name": name, "decoding": decoding, "right": outcome.right, "of": len(question_lines)}
                 rows.append({**row, **asdict(training), "train_s": seconds, "ask_s": outcome.seconds})
                 print(_line(name, decoding, outcome, len(question_lines), seconds), flush=True)
@@ -141,13 +144,9 @@ def _checkpoints(last: Path) -> list[Path]:
 
 def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Lines to learn and lines to ask."""
-    train = _lines(arguments.train, remove=arguments.definitions == "none")
+    train = _lines(arguments.train)
     train_lines = train[: arguments.examples]
-    candidates = train[len(train_lines) :]
-    if arguments.test:
-        candidates = _lines(arguments.test, remove=arguments.definitions != "full")
-    elif arguments.definitions == "mix":
-        candidates = [_without_definitions(line) for line in candidates]
+    candidates = _lines(arguments.test) if arguments.test else train[len(train_lines) :]
     if arguments.unseen:
         train_questions = {_question(line) for line in train_lines}
         first_lines = {_question(line): line for line in reversed(candidates)}  # of equal questions
@@ -155,18 +154,18 @@ def _split(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     question_lines = candidates[: arguments.questions]
     if not question_lines:
         raise SystemExit("Nothing is left to ask: give TEST, or fewer --examples than TRAIN has lines.")
-    return train_lines, question_lines
+    return _without_definitions(train_lines) if arguments.definitions == "none" else train_lines, question_lines
 
 
-def _lines(path: Path, *, remove: bool) -> list[str]:
-    """The lines of a file, each with its line end; `remove`: without tools and functions."""
-    lines = [f"{line}\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [_without_definitions(line) for line in lines] if remove else lines
+def _lines(path: Path) -> list[str]:
+    """The lines of a file, each with its line end."""
+    return [f"{line}\n" for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def _without_definitions(line: str) -> str:
-    example = {key: value for key, value in json.loads(line).items() if key not in ("tools", "functions")}
-    return json.dumps(example, ensure_ascii=False) + "\n"
+def _without_definitions(lines: Sequence[str]) -> list[str]:
+    """The lines without tools and functions."""
+    examples = ({k: v for k, v in json.loads(line).items() if k not in ("tools", "functions")} for line in lines)
+    return [json.dumps(example, ensure_ascii=False) + "\n" for example in examples]
 
 
 def _question(line: str) -> str:
@@ -211,6 +210,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--questions", type=int, help="lines that are asked; all by default")
     parser.add_argument("--unseen", action="store_true", help="ask each question once, and none that is learnt")
     parser.add_argument("--definitions", choices=[*DEFINITIONS], default="full")
+    parser.add_argument("--ask", choices=["full", "none"], nargs="+", help="definitions of questions")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--variants", nargs="+", default=[""], metavar="FIELDS", help='"" is auto')
     parser.add_argument("--decodings", nargs="+", choices=[*STRICT_CALLS], default=["free"])
@@ -225,6 +225,7 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.definitions == "mix" and not arguments.no_trl:
         parser.error("TRL cannot train a mix of definitions; add --no-trl, or choose --definitions full or none")
+    arguments.ask = arguments.ask or ["full" if arguments.definitions == "full" else "none"]
     return arguments
 
 
