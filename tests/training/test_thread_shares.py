@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from families import FAMILIES, make_base
 from luthier.training import evaluation, trainer
 from luthier.training import thread_shares as module
 from luthier.training.batching import TrainingExample
@@ -89,6 +90,14 @@ def test_shares_take_the_steps_of_a_single_row(tmp_path: Path, tiny_base: Path, 
             [event["metrics"][name] for event in run if name in event.get("metrics", {})] for run in (single, events)
         )
         assert measured == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["phi3 with LongRoPE", "gemma3 with a short window", "granite", "olmo2", "mixtral"])
+def test_families_take_the_same_steps(tmp_path: Path, tiny_base: Path, counts: list[int], name: str) -> None:
+    base = make_base(tmp_path, tiny_base, FAMILIES[name], spread=0.1)
+    single, shared = (train(write_job(tmp_path / f"{count}", base, n_epochs=1, threads=count)) for count in (1, 2))
+    assert (2 in counts) == (name != "mixtral")  # experts train through transformers
+    assert losses(shared) == pytest.approx(losses(single), abs=1e-5)
 
 
 def test_shares_resume_to_the_last_digit(

@@ -1,5 +1,6 @@
 """The angles of rotary position embeddings, for each kind of layer, as transformers computes them."""
 
+from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ class RotaryAngles:
     def __init__(self, rotary: Any, spec: DecoderSpec, dtype: torch.dtype) -> None:
         """`rotary`: the rotary module of the model."""
         self._rotary, self._dtype, self._short_tokens = rotary, dtype, spec.rotary.short_tokens
+        self._lock = Lock()  # LongRoPE's module sets its frequencies by the positions, and then computes with them
         if getattr(rotary, "rope_type", None) == "dynamic":  # no scaling within the context: transformers need not look
             rotary.rope_type = "default"
         per_type = hasattr(rotary, "layer_types")
@@ -59,5 +61,6 @@ class RotaryAngles:
     def _computed(self, positions: torch.Tensor, layer_type: str) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin [1, T, R]."""
         like = torch.empty(0, dtype=self._dtype, device=positions.device)
-        cos, sin = self._rotary(like, positions[None], *([layer_type] if layer_type else []))
+        with self._lock:
+            cos, sin = self._rotary(like, positions[None], *([layer_type] if layer_type else []))
         return cos.to(self._dtype), sin.to(self._dtype)
