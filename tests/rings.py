@@ -1,8 +1,8 @@
 """Test rings: what a test needs decides when and how it runs. `pytest --ring fast` runs one, `make test` most.
 
 A new test file belongs to `torch` unless its folder is listed as light; tests that use the tiny base are never light.
-A light test is `fast` unless it, or its file, is marked `source` or `services`; a fast test that opens a connection or
-starts a process fails.
+A light test is `fast` unless it, or its file, is marked `long`, `source` or `services`; a fast or long test that opens
+a connection or starts a process fails.
 """
 
 import gc
@@ -20,6 +20,7 @@ import pytest
 TESTS = Path(__file__).parent
 RINGS = {
     "fast": "no torch, no network, no process, no model",
+    "long": "as fast, but a long computation",
     "source": "the project's own source code, parsed whole",
     "services": "servers on loopback, child processes, fetched templates; no torch, no model",
     "models": "tiny models in the test's own process",
@@ -33,7 +34,7 @@ RINGS = {
     "postgres": "PostgreSQL (`make test-postgres`)",
     "trackers": "packages of experiment trackers (`make test-trackers`)",
 }
-_LIGHT = ("fast", "source", "services")
+_LIGHT = ("fast", "long", "source", "services")
 # Folders and files, relative to tests/, that are light unless one of their imports or fixtures needs torch.
 _LIGHT_PATHS = (
     "catalogue/",
@@ -59,7 +60,10 @@ _TORCH_FIXTURES = {"tiny_base", "real_base"}
 _TORCH_IMPORTS = re.compile(
     r"^(?:from|import) (?:torch|transformers|tiny|through_api|families|serving|training|export)\b", re.M
 )
-_OWN_MARKS = ("browser", "clients", "container", "emulation", "postgres", "trackers", "torch", "services", "source")
+_OWN_MARKS = (
+    *("browser", "clients", "container", "emulation", "postgres", "trackers"),
+    *("torch", "services", "source", "long"),
+)
 _RING_OF_MARK = {
     **{mark: mark for mark in _OWN_MARKS},
     "slow": "base",
@@ -132,8 +136,8 @@ class Rings:
         sys.addaudithook(self._hold_promises)
 
     def _hold_promises(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _SERVICE_EVENTS and self._running == "fast":
-            pytest.fail(f"{event} in a test of the ring `fast`; mark it `services` (tests/rings.py)")
+        if event in _SERVICE_EVENTS and self._running in ("fast", "long"):
+            pytest.fail(f"{event} in a test of the ring `{self._running}`; mark it `services` (tests/rings.py)")
         if event == "import" and arguments[0] == "torch" and (self._running in _LIGHT or self._are_light):
             pytest.fail("torch is imported by a light ring (tests/rings.py)")
 
@@ -158,7 +162,7 @@ class Rings:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._running = ring_of(item)
+        self._running = dict(item.user_properties)["ring"]
         try:
             return (yield)
         finally:

@@ -207,6 +207,7 @@ STRICT = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "valid"),
     [

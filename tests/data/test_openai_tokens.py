@@ -31,6 +31,7 @@ def random_texts() -> list[str]:
     return ["".join(map(chr, generator.choices(CHARACTERS + OTHERS, k=n % 50))) for n in range(200)]
 
 
+@pytest.mark.long
 def test_tokens_are_those_of_the_package() -> None:
     import bpe_openai  # reads three vocabularies, which takes seconds
 

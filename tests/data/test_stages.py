@@ -24,6 +24,7 @@ def stages_imported_by(path: Path) -> set[str]:
     return {module.split(".")[2] for module in modules if module.startswith("luthier.data.")}
 
 
+@pytest.mark.source
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_arrows_point_to_earlier_stages(path: Path) -> None:
     stage = path.relative_to(ROOT).parts[0].removesuffix(".py")

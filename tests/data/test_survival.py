@@ -85,6 +85,7 @@ def trained_answers(renderer: Renderer, example: Example) -> list[str]:
     return [renderer.decode(answer) for answer in answers]
 
 
+@pytest.mark.long
 @settings(max_examples=example_count(20))
 @given(turns=rounds, with_definitions=st.booleans())
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind if isinstance(kind, str) else kind.__name__)

@@ -25,6 +25,7 @@ def test_both_languages_have_the_same_headings_code_and_tables() -> None:
     assert fields[0] == fields[1]
 
 
+@pytest.mark.long
 def test_the_leave_letter_comes_out_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUTHIER_LANG", "en")
     blocks = FENCED.findall(PAGES[0].read_text(encoding="utf-8"))

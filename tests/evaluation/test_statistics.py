@@ -40,6 +40,7 @@ def test_a_few_more_right_are_no_difference() -> None:
     assert not result.significant
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [20, 60])
 def test_between_equal_models_a_difference_is_seldom_claimed(n: int) -> None:
     generator = np.random.default_rng(n)

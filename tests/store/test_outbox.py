@@ -126,6 +126,7 @@ def test_a_message_that_fails_at_once_does_not_starve_others(store: Store, passe
     assert tried == jobs * 2
 
 
+@pytest.mark.long
 @pytest.mark.sqlite  # it counts its own steps
 def test_a_long_queue_is_no_long_search(store: Store) -> None:
     """An endpoint that is down for days: what is searched at each poll grows with the queue, not with its square."""

@@ -222,6 +222,7 @@ def test_a_file_of_near_duplicates_is_one_finding(tmp_path: Path) -> None:
     assert report.counts["near_duplicate"] == 0 or report.counts["mostly_alike"] == 0
 
 
+@pytest.mark.long
 def test_time_grows_with_the_calls_of_a_conversation_and_not_with_their_square(tmp_path: Path) -> None:
     messages: list[dict[str, Any]] = [{"role": "user", "content": "Look at each."}]
     for number in range(1500):

@@ -46,6 +46,7 @@ def test_equal_is_one_and_nothing_in_common_is_none(metric: Metric) -> None:
         assert similarity(metric, "", text) == 0.0
 
 
+@pytest.mark.long
 def test_long_texts_are_quick() -> None:
     """Linear or nearly: a quadratic metric would take minutes here."""
     first, second = "词 word 语 " * 5_000, "word 语 词 x " * 5_000
