@@ -53,7 +53,7 @@ class ForwardPass:
         shares = thread_shares(own, torch.get_num_threads()) if self.model.supports_thread_shares else [own]
         budget = self._budget(len(shares))
         if len(shares) == 1 or max(example.tokens for example in own) > budget:
-            return [self.micro_batches(examples)]
+            return [self._run_all(own, examples, self._budget(1))]
         return [self._run_all(share, share, budget) for share in shares]
 
     def unshared(self, examples: list[TrainingExample]) -> Iterator[MicroBatch]:
