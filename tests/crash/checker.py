@@ -133,7 +133,7 @@ class Checker:
             answered: Counter[str] = Counter()
             for file_id in filter(None, (batch.get("output_file_id"), batch.get("error_file_id"))):
                 content, _ = self._client.send("GET", f"/files/{file_id}/content")
-                answered.update(json.loads(line)["custom_id"] for line in content.text.splitlines())
+                answered.update(json.loads(line)["custom_id"] for line in content.content.splitlines())
             expected = (sorted(facts["custom_ids"]), len(facts["custom_ids"]))
             actual = (sorted(answered), batch.get("request_counts", {}).get("completed"))
             self.findings.compare("batch", facts["id"], expected, actual)

@@ -103,6 +103,18 @@ def test_a_batch_from_file_to_files(place: Bare, engine: ScriptedEngine) -> None
     assert not any((place.store.batches._folder).iterdir())
 
 
+def test_an_answer_with_line_separators_is_one_line(place: Bare, engine: ScriptedEngine) -> None:
+    """`results` splits as most people do, with `str.splitlines`."""
+    client, said = place.client(), "one\u2028two\x85three\u2029four"
+    engine.say(said)
+    (answer,) = results(client, over(client, start(client, [request("a")])).output_file_id)
+    assert answer["response"]["body"]["choices"][0]["message"]["content"] == said
+    with client.with_streaming_response.chat.completions.create(**request("a")["body"], stream=True) as response:
+        events = [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: {")]
+    deltas = [event["choices"][0]["delta"].get("content") or "" for event in events]
+    assert "".join(deltas) == said
+
+
 def test_completions_and_embeddings(place: Bare, engine: ScriptedEngine, client: OpenAI) -> None:
     lines = [
         {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": "babbage-002", "prompt": "x"}}

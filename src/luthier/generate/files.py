@@ -11,6 +11,7 @@ from luthier.generate.errors import OptionsError
 from luthier.generate.journal import Journal
 from luthier.language import say
 from luthier.types.durable_text import replace_durably
+from luthier.types.json_lines import json_line
 
 _OUTPUT_HASH_FACT = "output sha256"
 
@@ -72,7 +73,7 @@ class OutputFiles:
 
 def _lines(values: Iterable[dict[str, Any]]) -> bytes:
     # Teachers may send lone surrogates, which UTF-8 cannot encode.
-    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode("utf-8", "replace")
+    return "".join(json_line(value) + "\n" for value in values).encode("utf-8", "replace")
 
 
 def _sha256(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from luthier.migrate.folder import file_stem
 from luthier.migrate.retraining import RetrainPlan
 from luthier.types.errors import LuthierError
 from luthier.types.job_options import SUCCESSOR_OF
+from luthier.types.json_lines import json_line
 
 if TYPE_CHECKING:
     import openai
@@ -87,6 +87,6 @@ class Successors:
             return str(self.client.files.create(file=(path.name, content), purpose="fine-tune").id)
 
     def _distilled(self, plan: RetrainPlan) -> str:
-        lines = "".join(json.dumps(example, ensure_ascii=False) + "\n" for example in plan.distilled)
+        lines = "".join(json_line(example) + "\n" for example in plan.distilled)
         name = f"distilled-{file_stem(plan.model)}.jsonl"
         return str(self.client.files.create(file=(name, io.BytesIO(lines.encode())), purpose="fine-tune").id)

@@ -1,7 +1,6 @@
 """The output of a batch: rows of the result files, token usage and progress."""
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any
@@ -13,6 +12,7 @@ from luthier.store.batch_results import BatchResults
 from luthier.types.batches import BatchStatus, BatchUsage, InputTokensDetails, OutputTokensDetails
 from luthier.types.errors import APIError, BadRequestError
 from luthier.types.ids import new_id
+from luthier.types.json_lines import json_line
 from luthier.types.strict_json import parse_json
 from luthier.worker.batch_input import Line
 
@@ -101,4 +101,4 @@ def _count(usage: Any, *path: str) -> int:
 
 def _write_rows(rows: Iterator[dict[str, Any]], out: IO[bytes]) -> None:
     for row in rows:
-        out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        out.write(f"{json_line(row)}\n".encode())

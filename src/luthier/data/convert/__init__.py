@@ -21,6 +21,7 @@ from luthier.data.convert.shapes import ColumnNames, Shape, is_misfit, recognise
 from luthier.data.convert.text import open_text
 from luthier.data.examples.key_meanings import is_harmless
 from luthier.data.findings import Finding, make_finding
+from luthier.types.json_lines import in_one_line
 
 _LONG_TEXT = 60  # characters
 _MAX_UNUSED_KEYS = 20
@@ -114,8 +115,8 @@ def _encode(record: Any) -> bytes:
     with suppress(TypeError):  # a surrogate, or an integer of more than 64 bits
         line = orjson.dumps(record)
         if b"null" not in line:  # orjson writes it for NaN and infinity
-            return line
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+            return in_one_line(line.decode()).encode()
+    text = in_one_line(json.dumps(record, ensure_ascii=False, separators=(",", ":")))
     with suppress(UnicodeEncodeError):
         line = text.encode("utf-8", "surrogateescape")
         if line.decode("utf-8", "surrogateescape") == text:

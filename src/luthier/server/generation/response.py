@@ -1,7 +1,6 @@
 """Responses of the completion endpoints, as one object or as server-sent events, from the same parts."""
 
 import asyncio
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from luthier.server.generation.request import GenerationRequest, RunningRequest
 from luthier.server.http.errors import as_api_error, error_body
 from luthier.types.chat import StreamOptions, Usage
 from luthier.types.errors import RateLimitError
+from luthier.types.json_lines import json_line
 
 # Receives the complete response before its last byte is sent.
 OnComplete = Callable[[dict[str, Any]], Awaitable[None]]
@@ -131,4 +131,4 @@ async def _events(
 
 
 def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"data: {json_line(data)}\n\n"

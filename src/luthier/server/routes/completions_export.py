@@ -1,6 +1,5 @@
 """`/v1/files/from_completions`, Luthier's own: stored chat completions become a training file."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Literal
@@ -10,6 +9,7 @@ from fastapi import APIRouter
 from luthier.server.http.json_body import StrictRoute
 from luthier.server.state import State, StateDep
 from luthier.types.errors import BadRequestError
+from luthier.types.json_lines import json_line
 from luthier.types.stored import CompletionsExport, ExportRequest, StoredCompletion, StoredMessage
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
@@ -32,7 +32,7 @@ def create_from_completions(body: ExportRequest, state: StateDep) -> Completions
         if isinstance(example, str):
             skipped[example] += 1
         else:
-            lines.append(json.dumps(example, ensure_ascii=False) + "\n")
+            lines.append(json_line(example) + "\n")
     if not lines:
         reasons = "".join(f", {count} {reason}" for reason, count in skipped.items())
         message = f"No stored chat completion can be exported as an example: {skipped.total()} selected{reasons}."

@@ -1,7 +1,6 @@
 """Runs a prepared response: to its end, as a stream, or in the background."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +19,7 @@ from luthier.store.outages import is_outage
 from luthier.store.responses import StoredResponse
 from luthier.types.common import now
 from luthier.types.errors import RateLimitError
+from luthier.types.json_lines import json_line
 from luthier.types.responses import FINAL, InputTokensDetails, ResponseUsage
 
 _ELSEWHERE_S = 3600  # after which a response of another server is considered lost
@@ -211,4 +211,4 @@ def _error_body(error: Exception) -> dict[str, str]:
 
 
 def _sent(event: Event) -> str:
-    return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n"
+    return f"event: {event['type']}\ndata: {json_line(event)}\n\n"
