@@ -105,8 +105,8 @@ def cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.mark.parametrize(
     ("flags", "tier"),
     [
-        (f"{AVX512} avx512_bf16 amx_bf16 amx_tile", "AMX"),
-        (f"{AVX512} avx512_bf16", "AVX-512 bf16"),
+        (f"{AVX512} avx512_bf16 avx512_vnni amx_bf16 amx_tile", "AMX"),
+        (f"{AVX512} avx512_bf16 avx512_vnni", "AVX-512 bf16"),
         (f"{AVX512} amx_tile", "AVX-512"),
         (f"{AVX2} avx512f", "AVX2"),
         ("avx2", platform.machine()),
@@ -125,8 +125,12 @@ def test_the_tier_is_the_fastest_that_the_cpu_has(
 @pytest.mark.parametrize(
     ("limit", "tiers", "held"),
     [
-        (None, ["avx512-bf16", "avx512", "avx2", "baseline"], [None, None, None]),
-        ("avx512-bf16", ["avx512-bf16", "avx512", "avx2", "baseline"], ["AVX512_CORE_BF16", "avx512", "AVX512"]),
+        (None, ["avx512-bf16", "avx512-vnni", "avx512", "avx2", "baseline"], [None, None, None]),
+        (
+            "avx512-bf16",
+            ["avx512-bf16", "avx512-vnni", "avx512", "avx2", "baseline"],
+            ["AVX512_CORE_BF16", "avx512", "AVX512"],
+        ),
         ("avx2", ["avx2", "baseline"], ["AVX2", "avx2", "AVX2"]),
         ("baseline", ["baseline"], ["SSE41", "default", "SSE4_2"]),
     ],
@@ -138,7 +142,7 @@ def test_a_variable_holds_everything_to_a_lower_tier(
     cpu: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cpu(f"{AVX512} avx512_bf16")
+    cpu(f"{AVX512} avx512_bf16 avx512_vnni")
     if limit:
         monkeypatch.setenv("LUTHIER_CPU_TIER", limit)
     hold_libraries_to_tier()
@@ -149,14 +153,14 @@ def test_a_variable_holds_everything_to_a_lower_tier(
 @pytest.mark.parametrize(
     ("flags", "tier", "onednn", "is_fast"),
     [
-        (f"{AVX512} avx512_bf16", None, None, True),
+        (f"{AVX512} avx512_bf16 avx512_vnni", None, None, True),
         (AVX512, None, None, True),
         (AVX2, None, None, False),
         (f"{AVX2} avx_vnni avx_vnni_int8 avx_ne_convert", None, None, True),
         (f"{AVX2} avx_vnni avx_vnni_int8 avx_ne_convert", "avx2", None, False),
-        (f"{AVX512} avx512_bf16", "avx512", None, True),
-        (f"{AVX512} avx512_bf16", "avx2", None, False),
-        (f"{AVX512} avx512_bf16", None, "AVX2", None),
+        (f"{AVX512} avx512_bf16 avx512_vnni", "avx512", None, True),
+        (f"{AVX512} avx512_bf16 avx512_vnni", "avx2", None, False),
+        (f"{AVX512} avx512_bf16 avx512_vnni", None, "AVX2", None),
         ("asimd bf16", None, None, True),
         ("asimd", None, None, False),
         ("", None, None, None),

@@ -59,11 +59,14 @@ class CpuTier(NamedTuple):
 
 _AVX2 = frozenset({"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe"})
 _AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_AVX512_BF16 = _AVX512 | {"avx512_bf16", "avx512_vnni"}
 _AVX2_BF16 = frozenset({"avx_vnni", "avx_vnni_int8", "avx_ne_convert"})
 _CPU_TIERS = (  # the fastest first
-    CpuTier("amx", "AMX", _AVX512 | {"avx512_bf16", "amx_bf16", "amx_tile"}, None, None, None),
-    CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512 | {"avx512_bf16"}, "AVX512_CORE_BF16", "avx512", "AVX512"),
+    CpuTier("amx", "AMX", _AVX512_BF16 | {"amx_bf16", "amx_tile"}, None, None, None),
+    CpuTier("avx512-bf16", "AVX-512 bf16", _AVX512_BF16, "AVX512_CORE_BF16", "avx512", "AVX512"),
+    CpuTier("avx512-vnni", "AVX-512 VNNI", _AVX512 | {"avx512_vnni"}, "AVX512_CORE_VNNI", "avx512", "AVX512"),
     CpuTier("avx512", "AVX-512", _AVX512, "AVX512_CORE", "avx512", "AVX512"),
+    CpuTier("avx2-vnni", "AVX2 VNNI", _AVX2 | {"avx_vnni"}, "AVX2_VNNI", "avx2", "AVX2"),
     CpuTier("avx2", "AVX2", _AVX2, "AVX2", "avx2", "AVX2"),
     CpuTier("neon", "NEON", frozenset({"asimd"}), None, None, None),
     CpuTier("baseline", platform.machine(), frozenset(), "SSE41", "default", "SSE4_2"),

@@ -127,18 +127,30 @@ def test_8_bits_are_close_to_all(tiny_base: Path, tmp_path: Path, adapters: list
         assert 0 < (logprobs[0] - logprobs[1]).abs().mean() < eight_bits.LIMIT
 
 
-@pytest.mark.parametrize("activations", ["float32", "bfloat16"])
-def test_8_bits_hold_a_weight_within_half_a_step(activations: Precision) -> None:
+@pytest.mark.parametrize("tier", TIERS, indirect=True)
+def test_8_bits_pass_on_numbers_that_are_not_finite(tiny_base: Path, tmp_path: Path) -> None:
+    """Inputs that cannot be rounded to integers do not become ordinary numbers."""
+    base = copytree(tiny_base, tmp_path / "base")
+    (file,) = base.glob("*.safetensors")
+    weights = load_file(file)
+    weights["model.layers.0.post_attention_layernorm.weight"][3] = float("inf")
+    save_file(weights, file, {"format": "pt"})
+    model = NativeRunner(base, "bfloat16", 1, eight_bits=True)
+    assert not logits(model, chunks_of(model, [None] * 8)).isfinite().any()
+
+
+@pytest.mark.parametrize("in_pairs", [False, True])
+def test_8_bits_hold_a_weight_within_half_a_step(in_pairs: bool) -> None:
     """Also where a block is zero, tiny or huge, and where a size is no multiple of a panel."""
     torch.manual_seed(0)
     weight = torch.randn(40, 50) * torch.tensor([0, 1e-30, 1, 1e30]).repeat(10)[:, None]
-    blocks = torch.from_numpy(quantize(weight.numpy(), activations)).view(2, 2, 64 + 1024)  # panels, 32 inputs
+    blocks = torch.from_numpy(quantize(weight.numpy(), in_pairs=in_pairs)).view(2, 2, 64 + 1024)  # panels, 32 inputs
     scales = blocks[..., :64].contiguous().view(torch.bfloat16).float()
     integers = blocks[..., 64:].contiguous().view(torch.int8).float()
-    if activations == "float32":
-        rows = integers.view(2, 2, 32, 32)  # inputs, outputs
-    else:
+    if in_pairs:
         rows = integers.view(2, 2, 2, 16, 16, 2).permute(0, 1, 3, 5, 2, 4).reshape(2, 2, 32, 32)
+    else:
+        rows = integers.view(2, 2, 32, 32)  # inputs, outputs
     restored = (rows * scales[:, :, None]).permute(0, 3, 1, 2).reshape(64, 64)
     steps = scales.permute(0, 2, 1).reshape(64, 2).repeat_interleave(32, 1)
     padded = torch.zeros(64, 64)

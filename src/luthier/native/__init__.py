@@ -22,9 +22,11 @@ from luthier.hardware import CPU_TIER_VARIABLE, cpu_description, cpu_tiers
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "avx512.h", "amx.h"))
 _FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 _TIER_FLAGS = {  # of the tiers of `hardware`
-    "amx": ("-march=x86-64-v4", "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
-    "avx512-bf16": ("-march=x86-64-v4", "-mavx512bf16"),
+    "amx": ("-march=x86-64-v4", "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16"),
+    "avx512-bf16": ("-march=x86-64-v4", "-mavx512bf16", "-mavx512vnni"),
+    "avx512-vnni": ("-march=x86-64-v4", "-mavx512vnni"),
     "avx512": ("-march=x86-64-v4",),
+    "avx2-vnni": ("-march=x86-64-v3", "-mavxvnni"),
     "avx2": ("-march=x86-64-v3",),
     "neon": (),
     "baseline": (),
@@ -67,7 +69,7 @@ def prebuild(sources: Sequence[Path], folder: Path) -> None:
     compiler = _find_compiler()
     if compiler is None:
         raise RuntimeError(NO_COMPILER)
-    tiers = ("amx", "avx512-bf16", "avx512", "avx2", "baseline") if platform.machine() == "x86_64" else ("neon",)
+    tiers = [name for name in _TIER_FLAGS if name != "neon"] if platform.machine() == "x86_64" else ("neon",)
     link = ("-static-libgcc", "-static-libstdc++", "-Wl,-rpath,$ORIGIN")
     for source in sources:
         for tier in tiers:

@@ -18,7 +18,7 @@ from luthier.inference.model_runner import Chunk, ModelRunner
 from luthier.types.durable_text import write_durably
 
 _log = logging.getLogger(__name__)
-_VERSION = 1  # of the 8-bit format and of what is measured
+_VERSION = 2  # of the 8-bit format and of what is measured
 # Nats. Half of the parity gate's limit in bfloat16; the other half is left for the rounding that the gate is meant for.
 LIMIT = MAX_MEAN_DIFFERENCE["bfloat16"] / 2
 _TEXT = (

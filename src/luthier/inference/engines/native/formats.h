@@ -2,9 +2,11 @@
 //
 // A format, one struct in a header for each tier, has the dtype `T` of activations, KV blocks and LoRA factors, the
 // layout of these, and the products: `multiply`, `score` and `accumulate_values`. `forward.cpp` knows no tier.
+// `GROUP`: rows that a product computes together in any case.
 //   kernels_float32.h  Float32: any CPU; AVX-512, AVX2, SSE2 or NEON, whichever it is compiled for
 //   kernels_avx512.h   Avx512Bf16: AVX-512 with bfloat16
 //   kernels_amx.h      AmxBf16: AMX
+//   kernels_int16.h    weights in 8 bits from AVX2 on, with activations in either dtype, but not on AMX in bfloat16
 // Batch invariance: the product of a row has the same bits whatever the number of rows, since the order of its sum
 // never depends on it.
 
@@ -20,6 +22,8 @@ namespace {
 // Rows and columns of a product that are computed together; tokens of a KV block; columns of a half panel, as of LoRA's A.
 constexpr int64_t ROWS = 32, PANEL = 32, BLOCK = 64, HALF_PANEL = 16;
 constexpr int64_t STEP = 32;  // inputs of all products come in multiples of it
+// Inputs of a product that all rows are multiplied with before the next, so that their weights stay in the L1 cache.
+constexpr int64_t CACHED_DEPTH = 128;
 
 inline int64_t round_up(int64_t count, int64_t multiple = PANEL) { return (count + multiple - 1) / multiple * multiple; }
 
@@ -28,6 +32,11 @@ template <class T, class Right> struct Term {
     const T* left;
     int64_t stride, depth;
     Right right;
+};
+
+// A term of the rows `from` to `to` alone; in the others its left rows are zero.
+template <class T, class Right> struct TermOfRows : Term<T, Right> {
+    int64_t from, to;
 };
 
 // Calls f(R, first row) for groups of R = MOST, MOST / 2, ... 1 rows, R being a constant.

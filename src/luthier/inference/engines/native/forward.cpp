@@ -28,6 +28,14 @@ constexpr float MINUS_INFINITY = -1e30f;
 template <class F, class Panel> class Forward {
     using T = typename F::T;
     using Factors = typename F::Factors;
+#ifdef SUMS_INTEGERS
+    static constexpr bool INTEGERS = std::is_same_v<Panel, BytePairs>;
+    using Left = std::conditional_t<INTEGERS, InputBlock, T>;  // what weights are multiplied with
+#else
+    static constexpr bool INTEGERS = false;
+    using Left = T;
+#endif
+    static constexpr int64_t LEFT_INPUTS = INTEGERS ? STEP : 1;
     const ForwardPass<T>& p;
     const float epsilon, scale;
     // D, HK, I, K and HK + 2GK padded; the columns of x A.
@@ -35,6 +43,7 @@ template <class F, class Panel> class Forward {
     const Tasks tasks;
     float *x, *qkv;
     T *normed, *outputs, *attended, *activation, *low;
+    Left* rounded;  // the left rows of the product that is computed, if they are rounded to integers
 
   public:
     Forward(const ForwardPass<T>& p, float epsilon)
@@ -43,14 +52,16 @@ template <class F, class Panel> class Forward {
           head_width(round_up(p.head_width)), qkv_width(round_up((p.heads + 2 * p.kv_heads) * p.head_width)),
           low_width(widest_low(p)), tasks(p) {
         const int64_t rows = tasks.first_run.size() * ROWS - ROWS, output_rows = round_up(p.output_count);
-        const int64_t row_bytes = 4 * (hidden_width + qkv_width) +
+        const int64_t widest = std::max({hidden_width, heads_width, inner_width});
+        const int64_t row_bytes = 4 * (hidden_width + qkv_width) + INTEGERS * sizeof(Left) * (widest / LEFT_INPUTS) +
                                   sizeof(T) * (hidden_width + p.heads * head_width + heads_width + inner_width);
         char* free_memory = thread_memory<Tasks>(
-            row_bytes * rows + sizeof(T) * (output_rows * hidden_width + tasks.runs.size() * ROWS * low_width) + 8 * 64);
+            row_bytes * rows + sizeof(T) * (output_rows * hidden_width + tasks.runs.size() * ROWS * low_width) + 9 * 64);
         take(free_memory, x, rows * hidden_width), take(free_memory, qkv, rows * qkv_width);
         take(free_memory, normed, rows * hidden_width), take(free_memory, outputs, output_rows * hidden_width);
         take(free_memory, attended, rows * heads_width), take(free_memory, activation, rows * inner_width);
         take(free_memory, queries, rows * p.heads * head_width);
+        take(free_memory, rounded, INTEGERS ? rows * (widest / LEFT_INPUTS) : 0);
         take(free_memory, low, tasks.runs.size() * ROWS * low_width);
         if (heads_width > p.heads * p.head_width) memset(attended, 0, sizeof(T) * rows * heads_width);
         if (inner_width > round_up(p.intermediate_size, HALF_PANEL)) memset(activation, 0, sizeof(T) * rows * inner_width);
@@ -153,12 +164,13 @@ template <class F, class Panel> class Forward {
             const Adapter<T>& adapter = *p.adapters[tasks.runs[run].adapter];
             const auto& factors = adapter.projections[projection];
             T* to = low + run * ROWS * low_width + column;
-            const int64_t block = tasks.block_of(run);
+            const int64_t first = tasks.runs[run].from / F::GROUP * F::GROUP;
+            const T* rows = left + (tasks.block_of(run) * ROWS + first) * depth;
             alignas(64) float c[ROWS * HALF_PANEL] = {};
             if (column < factors.rank) {
                 const T* panel = adapter.data + layer * adapter.layer_size + factors.a_offset + column * depth;
-                Term<T, Factors> term = {left + block * ROWS * depth, depth, depth, F::factors(panel, HALF_PANEL)};
-                F::template multiply<HALF_PANEL>(term, nullptr, 0, rows_in(block, p.token_count), c);
+                const Term<T, Factors> term = {rows, depth, depth, F::factors(panel, HALF_PANEL)};
+                F::template multiply<HALF_PANEL>(term, nullptr, 0, tasks.runs[run].to - first, c + first * HALF_PANEL);
             }
             for (int64_t r = 0; r < ROWS; r++)
                 for (int64_t n = 0; n < HALF_PANEL; n += W) {
@@ -170,25 +182,41 @@ template <class F, class Panel> class Forward {
 
     template <class Finish> void project(const T* left, int64_t depth, const uint8_t* panels, int64_t columns,
                                          int64_t layer, Projection projection, Finish finish) {
+        const Left* rows = prepare(left, depth, p.token_count, !tasks.runs.empty());
         if (!tasks.runs.empty()) multiply_a(left, depth, layer, projection);
-        auto lora_terms = [&](int64_t block, int64_t panel, Term<T, Factors>* to) {
+        auto lora_terms = [&](int64_t block, int64_t panel, TermOfRows<T, Factors>* to) {
             int count = 0;
             for (int64_t run = tasks.first_run[block]; run < tasks.first_run[block + 1]; run++) {
                 const Adapter<T>& adapter = *p.adapters[tasks.runs[run].adapter];
                 const auto& factors = adapter.projections[projection];
                 if (!factors.rank) continue;
                 const T* b = adapter.data + layer * adapter.layer_size + factors.b_offset;
-                to[count++] = {low + run * ROWS * low_width + factors.starts[panel], low_width, factors.panel_rank,
-                               F::factors(b + panel * factors.panel_rank * PANEL, PANEL)};
+                const T* lows = low + run * ROWS * low_width + factors.starts[panel];
+                const auto factors_of_panel = F::factors(b + panel * factors.panel_rank * PANEL, PANEL);
+                to[count++] = {{lows, low_width, factors.panel_rank, factors_of_panel}, tasks.runs[run].from,
+                               tasks.runs[run].to};
             }
             return count;
         };
-        multiply(left, depth, panels, round_up(columns) / PANEL, p.token_count, finish, lora_terms);
+        multiply(rows, depth, panels, round_up(columns) / PANEL, p.token_count, finish, lora_terms);
+    }
+
+    // The rows as weights are multiplied with them. Unless `barrier_follows`, all threads see them afterwards.
+    const Left* prepare(const T* left, int64_t depth, int64_t rows, bool barrier_follows) {
+        if constexpr (INTEGERS) {
+#pragma omp for schedule(static) nowait
+            for (int64_t row = 0; row < rows; row++)
+                round_inputs(left + row * depth, depth, rounded + row * (depth / STEP));
+            if (!barrier_follows) {
+#pragma omp barrier
+            }
+            return rounded;
+        } else return left;
     }
 
     // Left times panels, plus the products of `more_terms`; `finish` gets each 32 rows by 32 columns of the result.
     template <class Finish, class MoreTerms>
-    void multiply(const T* left, int64_t depth, const uint8_t* panels, int64_t panel_count, int64_t rows, Finish finish,
+    void multiply(const Left* left, int64_t depth, const uint8_t* panels, int64_t panel_count, int64_t rows, Finish finish,
                   MoreTerms more_terms) {
         using Wide = typename Panel::Wide;
         const int64_t blocks = round_up(rows) / ROWS, threads = omp_get_num_threads();
@@ -196,7 +224,7 @@ template <class F, class Panel> class Forward {
         // As many parts for each thread; rows are split, and panels widened once for each split, only where those are few.
         const int64_t parts = min64(panel_count, blocks > 1 ? round_up(cached_parts, threads) : threads);
         const int64_t splits = blocks > 1 ? min64(blocks, (threads + parts - 1) / parts) : 1;
-        Term<T, Factors> more[ROWS];
+        TermOfRows<T, Factors> more[ROWS];
         alignas(64) float c[ROWS * PANEL];
 #pragma omp for schedule(dynamic)
         for (int64_t task = 0; task < parts * splits; task++) {
@@ -205,10 +233,14 @@ template <class F, class Panel> class Forward {
             auto compute = [&](auto panel_at) {
                 for (int64_t block = blocks * split / splits; block < blocks * (split + 1) / splits; block++)
                     for (int64_t panel = first; panel < end; panel++) {
-                        const Term<T, decltype(panel_at(panel))> term = {left + block * ROWS * depth, depth, depth,
-                                                                         panel_at(panel)};
+                        const int64_t stride = depth / LEFT_INPUTS;
+                        const Term<Left, decltype(panel_at(panel))> term = {left + block * ROWS * stride, stride, depth,
+                                                                            panel_at(panel)};
                         const int count = more_terms(block, panel, more);
-                        F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
+                        if constexpr (INTEGERS) {
+                            multiply_integers(term, rows_in(block, rows), c);
+                            F::template add_terms<PANEL>(more, count, c);
+                        } else F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
                         finish(block * ROWS, rows_in(block, rows), panel, c);
                     }
             };
@@ -332,16 +364,23 @@ template <class F, class Panel> class Forward {
             for (int64_t r = 0; r < count; r++)
                 memcpy(p.out + (row + r) * p.vocabulary_size + panel * PANEL, c + r * PANEL, 4 * columns);
         };
-        auto no_more_terms = [](int64_t, int64_t, Term<T, Factors>*) { return 0; };
-        multiply(outputs, hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
+        auto no_more_terms = [](int64_t, int64_t, TermOfRows<T, Factors>*) { return 0; };
+        multiply(prepare(outputs, hidden_width, p.output_count, false), hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
                  no_more_terms);
     }
 };
 
 #ifdef HAS_AMX
 using Bf16Format = AmxBf16;
+using Bf16Bytes = QuantizedTiles;
 #elif defined(__AVX512BF16__)
 using Bf16Format = Avx512Bf16;
+using Bf16Bytes = BytePairs;
+#endif
+#ifdef SUMS_INTEGERS
+using Float32Bytes = BytePairs;
+#else
+using Float32Bytes = WidenedBytes;
 #endif
 
 enum WeightType { FLOAT32, BFLOAT16, INT8 };
@@ -371,6 +410,15 @@ int64_t luthier_computes_bf16() {
 #endif
 }
 
+// Whether the integers of weights in 8 bits stand in pairs of inputs, for activations of that dtype.
+int64_t luthier_pairs_bytes(int64_t is_bf16) {
+#ifdef SUMS_INTEGERS
+    return true;
+#else
+    return is_bf16;
+#endif
+}
+
 // How many times as fast as in float32 this CPU multiplies in bfloat16, by a measurement on one thread; where activations
 // can be bfloat16.
 double luthier_bf16_speedup() {
@@ -387,12 +435,12 @@ int64_t luthier_forward(int64_t is_bf16, int64_t weight_type, float epsilon, con
     try {
 #ifdef __AVX512BF16__
         if (is_bf16) {
-            if (weight_type == INT8) run<Bf16Format, QuantizedTiles>(pass, epsilon);
+            if (weight_type == INT8) run<Bf16Format, Bf16Bytes>(pass, epsilon);
             else run<Bf16Format, Tiles>(pass, epsilon);
             return true;
         }
 #endif
-        if (weight_type == INT8) run<Float32, WidenedBytes>(pass, epsilon);
+        if (weight_type == INT8) run<Float32, Float32Bytes>(pass, epsilon);
         else if (weight_type == BFLOAT16) run<Float32, WidenedPanel>(pass, epsilon);
         else run<Float32, FloatPanel>(pass, epsilon);
         return true;

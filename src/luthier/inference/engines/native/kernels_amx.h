@@ -7,11 +7,48 @@
 
 namespace {
 
+struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are multiplied with their scales
+    using Wide = Tiles;
+
+    explicit QuantizedTiles(const void* panel) : QuantizedPanel{(const uint8_t*)panel} {}
+    float at(int64_t k, int64_t n) const { return to_float(scales(k) + n) * integers(k)[tile_index(k % STEP, n, PANEL)]; }
+    void widen(int64_t depth, void* to) const { widen(0, depth, (uint16_t*)to); }
+    void widen(int64_t from, int64_t until, uint16_t* to) const {
+        for (int64_t k = from; k < until; k += STEP)
+            for (int64_t n = 0; n < PANEL; n += HALF_PANEL) {
+                const Vectors tile = vectors(k, n);
+                for (int64_t p = 0; p < STEP / 2; p++, to += 2 * HALF_PANEL) _mm512_storeu_si512(to, (__m512i)tile.pair(p));
+            }
+    }
+
+    struct Vectors {
+        const int8_t* first;
+        __m512 lower_scales, upper_scales;  // of 8 outputs each, twice
+        __m512bh pair(int64_t p) const {
+            fetch_ahead(first + 32 * p);
+            return _mm512_cvtne2ps_pbh(_mm512_mul_ps(widened(first + 32 * p + 16), upper_scales),
+                                       _mm512_mul_ps(widened(first + 32 * p), lower_scales));
+        }
+    };
+    Vectors vectors(int64_t k, int64_t n) const {
+        const __m512 each = (__m512)load(scales(k) + n, W);
+        const __m512i lower = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        return {integers(k) + n / 16 * 512, _mm512_permutexvar_ps(lower, each),
+                _mm512_permutexvar_ps(_mm512_add_epi32(lower, _mm512_set1_epi32(8)), each)};
+    }
+
+  private:
+    static __m512 widened(const int8_t* from) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+    }
+};
+
 struct AmxBf16 : Bf16Layout {
+    static constexpr int64_t GROUP = 16;
     using ThreadState = amx::TileConfig;
 
     template <int64_t N, class Right>
-    static void multiply(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c) {
+    static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
         const bool over_16 = rows > 16;
         _tile_zero(0);
         _tile_zero(1);

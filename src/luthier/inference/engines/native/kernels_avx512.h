@@ -41,42 +41,6 @@ struct Tiles {  // of weights or LoRA factors
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, columns)}; }
 };
 
-struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are multiplied with their scales
-    using Wide = Tiles;
-
-    explicit QuantizedTiles(const void* panel) : QuantizedPanel{(const uint8_t*)panel} {}
-    float at(int64_t k, int64_t n) const { return to_float(scales(k) + n) * integers(k)[tile_index(k % STEP, n, PANEL)]; }
-    void widen(int64_t depth, void* to) const { widen(0, depth, (uint16_t*)to); }
-    void widen(int64_t from, int64_t until, uint16_t* to) const {
-        for (int64_t k = from; k < until; k += STEP)
-            for (int64_t n = 0; n < PANEL; n += HALF_PANEL) {
-                const Vectors tile = vectors(k, n);
-                for (int64_t p = 0; p < STEP / 2; p++, to += 2 * HALF_PANEL) _mm512_storeu_si512(to, (__m512i)tile.pair(p));
-            }
-    }
-
-    struct Vectors {
-        const int8_t* first;
-        __m512 lower_scales, upper_scales;  // of 8 outputs each, twice
-        __m512bh pair(int64_t p) const {
-            fetch_ahead(first + 32 * p);
-            return _mm512_cvtne2ps_pbh(_mm512_mul_ps(widened(first + 32 * p + 16), upper_scales),
-                                       _mm512_mul_ps(widened(first + 32 * p), lower_scales));
-        }
-    };
-    Vectors vectors(int64_t k, int64_t n) const {
-        const __m512 each = (__m512)load(scales(k) + n, W);
-        const __m512i lower = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-        return {integers(k) + n / 16 * 512, _mm512_permutexvar_ps(lower, each),
-                _mm512_permutexvar_ps(_mm512_add_epi32(lower, _mm512_set1_epi32(8)), each)};
-    }
-
-  private:
-    static __m512 widened(const int8_t* from) {
-        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
-    }
-};
-
 struct Bf16Layout {  // of all formats whose activations are bfloat16
     using T = uint16_t;
     using Panel = Tiles;
@@ -98,40 +62,45 @@ struct Bf16Layout {  // of all formats whose activations are bfloat16
 };
 
 struct Avx512Bf16 : Bf16Layout {
+    static constexpr int64_t GROUP = 1;
     struct ThreadState { ThreadState() {} };
 
     template <int64_t N, class Right>
-    static void multiply(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c) {
-        sum_terms<false>(first, more, count, rows, c, N);
+    static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
+        sum_term<false>(first, rows, c, N);
+        add_terms<N>(more, count, c);
+    }
+    template <int64_t N> static void add_terms(const TermOfRows<T, Factors>* terms, int count, float* c) {
+        for (const auto* term = terms; term < terms + count; term++) {
+            const Term<T, Factors> own = {term->left + term->from * term->stride, term->stride, term->depth, term->right};
+            sum_term<true>(own, term->to - term->from, c + term->from * N, N);
+        }
     }
     static void score(const T* queries, int64_t width, const T* keys, int64_t rows, float* scores) {
-        sum_terms<false>(Term<T, PairRows>{queries, width, width, {keys, BLOCK}}, nullptr, 0, rows, scores, BLOCK);
+        sum_term<false>(Term<T, PairRows>{queries, width, width, {keys, BLOCK}}, rows, scores, BLOCK);
     }
     static void accumulate_values(const T* probabilities, const T* values, int64_t width, int64_t rows, float* out) {
-        sum_terms<true>(Term<T, PairRows>{probabilities, BLOCK, BLOCK, {values, width}}, nullptr, 0, rows, out, width);
+        sum_term<true>(Term<T, PairRows>{probabilities, BLOCK, BLOCK, {values, width}}, rows, out, width);
     }
 
   private:
     template <bool ADD, class Right>
-    static void sum_terms(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
-                          int64_t columns) {
+    static void sum_term(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         for_row_groups<8>(0, rows, [&](auto group, int64_t row) {
             constexpr int R = group;
             int64_t n = 0;
-            for (; n + 32 <= columns; n += 32) sum_block<ADD, R, 2>(first, more, count, row, c, columns, n);
-            for (; n < columns; n += 16) sum_block<ADD, R, 1>(first, more, count, row, c, columns, n);
+            for (; n + 32 <= columns; n += 32) sum_block<ADD, R, 2>(term, row, c, columns, n);
+            for (; n < columns; n += 16) sum_block<ADD, R, 1>(term, row, c, columns, n);
         });
     }
 
     template <bool ADD, int R, int VECS, class Right>
-    INLINED static void sum_block(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t row, float* c,
-                          int64_t columns, int64_t n) {
+    INLINED static void sum_block(const Term<T, Right>& term, int64_t row, float* c, int64_t columns, int64_t n) {
         __m512 sums[R][VECS] = {};
         if (ADD)
             for (int r = 0; r < R; r++)
                 for (int v = 0; v < VECS; v++) sums[r][v] = _mm512_loadu_ps(c + (row + r) * columns + n + v * W);
-        add_term<R, VECS>(sums, first, row, n);
-        for (int index = 0; index < count; index++) add_term<R, VECS>(sums, more[index], row, n);
+        add_term<R, VECS>(sums, term, row, n);
         for (int r = 0; r < R; r++)
             for (int v = 0; v < VECS; v++) _mm512_storeu_ps(c + (row + r) * columns + n + v * W, sums[r][v]);
     }

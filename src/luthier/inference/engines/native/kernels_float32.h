@@ -1,15 +1,13 @@
 // Sums in float32, on any CPU: AVX-512, AVX2 with FMA, SSE2 or NEON, as the compiler is told.
 //
 // Weights are float32, or bfloat16 or 8 bits, which are widened in registers; the sums are those of the widened weights.
+// On x86-64 from AVX2 on, 8 bits are multiplied by `kernels_int16.h`.
 
 #pragma once
 
-#include "formats.h"
+#include "kernels_int16.h"
 
 namespace {
-
-// Inputs of a product that all rows are multiplied with before the next, so that their weights stay in the L1 cache.
-constexpr int64_t CACHED_DEPTH = 128;
 
 struct FloatRows {  // [depth, columns]
     const float* data;
@@ -70,6 +68,7 @@ struct WidenedPanel {  // bfloat16
     Vectors vectors(int64_t k, int64_t n) const { return {data + tile_index(k, n, PANEL)}; }
 };
 
+#ifndef SUMS_INTEGERS
 struct WidenedBytes : QuantizedPanel {  // 8 bits
     using Wide = FloatPanel;
 
@@ -89,21 +88,17 @@ struct WidenedBytes : QuantizedPanel {  // 8 bits
 
   private:
     static V widened(const int8_t* from) {
-#if defined(__AVX512F__)
-        return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
-#elif defined(__AVX2__)
-        return (V)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
-#else
         typedef int8_t Bytes __attribute__((vector_size(W)));
         Bytes bytes;
         memcpy(&bytes, from, W);
         return __builtin_convertvector(bytes, V);
-#endif
     }
 };
+#endif
 
 struct Float32 {
     using T = float;
+    static constexpr int64_t GROUP = 1;
     struct ThreadState { ThreadState() {} };
     using Panel = FloatPanel;
     static FloatRows factors(const T* panel, int64_t columns) { return {panel, columns}; }
@@ -124,43 +119,49 @@ struct Float32 {
 
     // c [rows, N] = the sum of the terms.
     template <int64_t N, class Right>
-    static void multiply(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c) {
-        sum_terms<false>(first, more, count, rows, c, N);
+    static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
+        sum_term<false>(first, rows, c, N);
+        add_terms<N>(more, count, c);
+    }
+    template <int64_t N> static void add_terms(const TermOfRows<T, Factors>* terms, int count, float* c) {
+        for (const auto* term = terms; term < terms + count; term++) {
+            const Term<T, Factors> own = {term->left + term->from * term->stride, term->stride, term->depth, term->right};
+            sum_term<true>(own, term->to - term->from, c + term->from * N, N);
+        }
     }
     static void score(const T* queries, int64_t width, const T* keys, int64_t rows, float* scores) {
-        sum_terms<false>(Term<T, FloatRows>{queries, width, width, {keys, BLOCK}}, nullptr, 0, rows, scores, BLOCK);
+        sum_term<false>(Term<T, FloatRows>{queries, width, width, {keys, BLOCK}}, rows, scores, BLOCK);
     }
     static void accumulate_values(const T* probabilities, const T* values, int64_t width, int64_t rows, float* out) {
-        sum_terms<true>(Term<T, FloatRows>{probabilities, BLOCK, BLOCK, {values, width}}, nullptr, 0, rows, out, width);
+        sum_term<true>(Term<T, FloatRows>{probabilities, BLOCK, BLOCK, {values, width}}, rows, out, width);
     }
 
   private:
     template <bool ADD, class Right>
-    static void sum_terms(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
-                          int64_t columns) {
+    static void sum_term(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         constexpr bool IS_WIDE = std::is_base_of_v<FloatRows, Right>;
-        if (rows <= REGISTER_ROWS) return sum_rows<ADD>(first, more, count, rows, c, columns);
+        if (rows <= REGISTER_ROWS) return sum_rows<ADD>(term, rows, c, columns);
         alignas(64) float widened[IS_WIDE ? 1 : CACHED_DEPTH * PANEL];
-        for (int64_t from = 0; from < first.depth; from += CACHED_DEPTH) {
-            const int64_t depth = min64(CACHED_DEPTH, first.depth - from);
-            Term<T, FloatRows> part = {first.left + from, first.stride, depth, {widened, PANEL}};
-            if constexpr (IS_WIDE) part.right = {first.right.data + from * first.right.columns, first.right.columns};
-            else widen_inputs(first.right, from, from + depth, widened);
-            const int more_count = from + depth == first.depth ? count : 0;
-            if (ADD || from) sum_rows<true>(part, more, more_count, rows, c, columns);
-            else sum_rows<false>(part, more, more_count, rows, c, columns);
+        for (int64_t from = 0; from < term.depth; from += CACHED_DEPTH) {
+            const int64_t depth = min64(CACHED_DEPTH, term.depth - from);
+            Term<T, FloatRows> part = {term.left + from, term.stride, depth, {widened, PANEL}};
+            if constexpr (IS_WIDE) part.right = {term.right.data + from * term.right.columns, term.right.columns};
+            else widen_inputs(term.right, from, from + depth, widened);
+            if (ADD || from) sum_rows<true>(part, rows, c, columns);
+            else sum_rows<false>(part, rows, c, columns);
         }
     }
 
     template <bool ADD, class Right>
-    static void sum_rows(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t rows, float* c,
-                         int64_t columns) {
+    static void sum_rows(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         auto sum = [&](auto group, int64_t row) {
             constexpr int R = group, SUMS = REGISTER_ROWS * REGISTER_VECS;
             constexpr int VECS = R > REGISTER_ROWS ? REGISTER_VECS : std::min<int>(SUMS / R, PANEL / W);
             int64_t n = 0;
-            for (; n + VECS * W <= columns; n += VECS * W) sum_block<ADD, R, VECS>(first, more, count, row, c, columns, n);
-            for (; n < columns; n += W) sum_block<ADD, R, 1>(first, more, count, row, c, columns, n);
+            for (; n + VECS * W <= columns; n += VECS * W) sum_block<ADD, R, VECS>(term, row, c, columns, n);
+            if constexpr (VECS > 2)
+                for (; n + 2 * W <= columns; n += 2 * W) sum_block<ADD, R, 2>(term, row, c, columns, n);
+            for (; n < columns; n += W) sum_block<ADD, R, 1>(term, row, c, columns, n);
         };
         int64_t row = 0;
         if constexpr (W == 8)  // groups of 6 fill 16 registers; the last 8 rows are 4 and 4 rather than 6 and 2
@@ -169,14 +170,12 @@ struct Float32 {
     }
 
     template <bool ADD, int R, int VECS, class Right>
-    INLINED static void sum_block(const Term<T, Right>& first, const Term<T, Factors>* more, int count, int64_t row, float* c,
-                          int64_t columns, int64_t n) {
+    INLINED static void sum_block(const Term<T, Right>& term, int64_t row, float* c, int64_t columns, int64_t n) {
         V sums[R][VECS] = {};
         if (ADD)
             for (int r = 0; r < R; r++)
                 for (int v = 0; v < VECS; v++) sums[r][v] = *(UnalignedV*)(c + (row + r) * columns + n + v * W);
-        add_term<R, VECS>(sums, first, row, n);
-        for (int index = 0; index < count; index++) add_term<R, VECS>(sums, more[index], row, n);
+        add_term<R, VECS>(sums, term, row, n);
         for (int r = 0; r < R; r++)
             for (int v = 0; v < VECS; v++) *(UnalignedV*)(c + (row + r) * columns + n + v * W) = sums[r][v];
     }

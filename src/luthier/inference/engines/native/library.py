@@ -3,7 +3,7 @@
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from luthier import native
 from luthier.devices import Precision
@@ -15,7 +15,7 @@ from luthier.types.plain_settings import DEFAULT_CACHE
 
 _FILES = (
     *("forward.cpp", "tasks.h", "formats.h", "pass.h"),
-    *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h", "product_speed.h"),
+    *("kernels_float32.h", "kernels_avx512.h", "kernels_amx.h", "kernels_int16.h", "product_speed.h"),
 )
 _SOURCES = tuple(Path(__file__).with_name(name) for name in _FILES)
 
@@ -46,6 +46,11 @@ class Library(NamedTuple):
         Where bfloat16 is slower or missing they are float32, with weights in bfloat16.
         """
         return precision if self.computes_bf16 else "float32"
+
+    def weight_format(self, stored: Literal["float32", "bfloat16", "int8"], activations: Precision) -> WeightFormat:
+        """The format of base weights `stored` in this dtype, for `activations`."""
+        in_pairs = self.functions.luthier_pairs_bytes(ctypes.c_int64(activations == "bfloat16"))
+        return WeightFormat.of(stored, activations, in_pairs=bool(in_pairs))
 
     def run(self, forward: ForwardPass, weights: WeightFormat, epsilon: float) -> bool:
         """Run a pass; False if memory runs out."""

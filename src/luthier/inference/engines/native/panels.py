@@ -66,16 +66,19 @@ def pack(weight: np.ndarray, panel: int = PANEL, multiple: int = INPUT_MULTIPLE)
 
 class WeightFormat(NamedTuple):
     """The storage format of base weights. `kind`: WeightType of `forward.cpp`; `dtype`: of the stored elements;
-    `activations`: the precision that they are multiplied with, which orders the integers of 8 bits.
+    `activations`: the precision of activations; `in_pairs`: the order of the integers of 8 bits, as for `quantize`.
     """
 
     kind: int
     dtype: type
     activations: Precision
+    in_pairs: bool
 
     @classmethod
-    def of(cls, stored: Literal["float32", "bfloat16", "int8"], activations: Precision) -> "WeightFormat":
-        return cls(list(_DTYPES).index(stored), _DTYPES[stored], activations)
+    def of(
+        cls, stored: Literal["float32", "bfloat16", "int8"], activations: Precision, *, in_pairs: bool
+    ) -> "WeightFormat":
+        return cls(list(_DTYPES).index(stored), _DTYPES[stored], activations, in_pairs)
 
     def size(self, outputs: int, inputs: int) -> int:
         """Elements of a packed weight."""
@@ -94,16 +97,16 @@ class WeightFormat(NamedTuple):
         for start in range(0, len(weight), _PACKED_AT_ONCE):
             rows = weight[start : start + _PACKED_AT_ONCE]
             if self.dtype == np.uint8:
-                yield quantize(bfloat16.widened(rows), self.activations)
+                yield quantize(bfloat16.widened(rows), in_pairs=self.in_pairs)
             else:
                 yield pack(self.embeddings(rows))
 
 
-def quantize(weight: np.ndarray, activations: Precision) -> np.ndarray:
+def quantize(weight: np.ndarray, *, in_pairs: bool) -> np.ndarray:
     """weight float32 [O, D] -> panels of 32 outputs in 8 bits, as bytes: for every 32 inputs 32 scales and [32, 32]
     integers.
 
-    The integers are in the order of `pack` in the precision `activations`.
+    The integers are in the order of `pack`, with inputs in pairs as in bfloat16, or else as in float32.
     """
     padded = _padded(weight, PANEL)
     blocks = padded.reshape(-1, PANEL, padded.shape[1] // INPUT_MULTIPLE, INPUT_MULTIPLE).transpose(0, 2, 1, 3)
@@ -112,11 +115,11 @@ def quantize(weight: np.ndarray, activations: Precision) -> np.ndarray:
     scales = scales + (bfloat16.widened(scales) < exact)  # the next larger one
     widths = np.maximum(bfloat16.widened(scales), np.finfo(np.float32).tiny)
     integers = np.rint(blocks / widths[..., None]).astype(np.int8)
-    if activations == "float32":
-        ordered = integers.transpose(0, 1, 3, 2)
-    else:
+    if in_pairs:
         halves = integers.reshape(*integers.shape[:2], 2, HALF_PANEL, INPUT_MULTIPLE // 2, 2)
         ordered = halves.transpose(0, 1, 2, 4, 3, 5)
+    else:
+        ordered = integers.transpose(0, 1, 3, 2)
     rows = [scales.view(np.uint8), ordered.reshape(*scales.shape[:2], -1).view(np.uint8)]
     return np.concatenate(rows, -1).reshape(-1)
 

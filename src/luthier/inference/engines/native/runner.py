@@ -20,7 +20,6 @@ from luthier.inference.engines.native.panels import (
     HALF_PANEL,
     PANEL,
     Arena,
-    WeightFormat,
     element_type,
     gather_rows,
     interleaved,
@@ -72,7 +71,7 @@ class NativeRunner(ModelRunner):
         activations = library.activations(precision)
         self._model = FusedModel(spec)
         self.eight_bits = eight_bits
-        self._format = WeightFormat.of(_stored_type(weights, precision, eight_bits), activations)
+        self._format = library.weight_format(_stored_type(weights, precision, eight_bits), activations)
         self.context_tokens = spec.context_tokens
         self._rotary = RotaryTable(spec)
         self._referenced: dict[str, Any] = {}  # objects whose addresses are in the pass
