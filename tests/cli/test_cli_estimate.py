@@ -48,6 +48,20 @@ def measurements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[s
     return asked
 
 
+def test_few_calls_take_more_epochs_here_than_openai_bills(tmp_path: Path, tiny_base: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    messages = [{"role": "user", "content": "Call f."}, {"role": "assistant", "tool_calls": [call]}]
+    file = tmp_path / "calls.jsonl"
+    file.write_text((json.dumps({"messages": messages, "tools": tools}) + "\n") * 40)
+    command = ("estimate", file, "--base", tiny_base, "--measure", "never")
+    result = json.loads(run(*command, "--json").stdout)
+    assert (result["epochs"], result["openai_epochs"]) == (5, 3)
+    assert result["trained_tokens"] == 5 * result["tokens"]
+    assert result["openai"]["usd"]["gpt-4o-mini"] == pytest.approx(3 * result["openai_tokens"] * 3 / 1e6)
+    assert f"At OpenAI, {result['openai_tokens']:,} tokens (OpenAI's count) × 3 epochs" in run(*command).stdout
+
+
 def test_tokens_money_and_time(file: Path, tiny_base: Path, measurements: list[list[str]]) -> None:
     result = json.loads(run("estimate", file, "--base", tiny_base, "--epochs", 10, "--json").stdout)
     checked = json.loads(run("check", file, "--base", tiny_base, "--json").stdout)["files"][0]["numbers"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.data.cost_estimate import Estimate, estimate, n_epochs_auto, openai_price, training_cost
+from luthier.data.cost_estimate import Estimate, auto_epochs, estimate, openai_epochs, openai_price, training_cost
 
 
 def test_the_formula() -> None:
@@ -20,8 +20,16 @@ def test_the_formula() -> None:
         *((8333, 3), (8334, 2), (12_500, 2), (12_501, 1), (10**9, 1)),
     ],
 )
-def test_epochs(n: int, epochs: int) -> None:
-    assert n_epochs_auto(n) == epochs
+def test_openais_epochs(n: int, epochs: int) -> None:
+    assert openai_epochs(n) == auto_epochs(n, mostly_calls=False) == epochs
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs"),
+    [(0, 25), (10, 10), (19, 5), (20, 5), (21, 5), (200, 5), (249, 5), (250, 4), (333, 4), (334, 3), (8334, 2)],
+)
+def test_few_calls_get_more_epochs(n: int, epochs: int) -> None:
+    assert auto_epochs(n, mostly_calls=True) == epochs
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from luthier.data.check.file_check import check_file
 from luthier.data.examples.example import Example, read_examples
 from luthier.data.rendering.renderer import Renderer
 from luthier.data.rendering.tool_dropout import ToolDropout
+from luthier.data.token_stats import measure
 from luthier.training import batching, dataset
 from luthier.training.batching import TrainingExample
 from luthier.training.lr_schedule import learning_rate_factor
@@ -341,6 +343,38 @@ def test_short_memory_changes_nothing_but_the_time(
     events = train(write_job(tmp_path / "short", tiny_base))
     assert any(event["type"] == "gradient_checkpointing" for event in events)
     assert losses(events) == pytest.approx(ample, rel=1e-5)
+
+
+def _calls(count: int) -> list[dict[str, Any]]:
+    """The examples of `jobs`, the first `count` with a call as their answer."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "is_odd", "arguments": "{}"}}
+    answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+    tools = [{"type": "function", "function": {"name": "is_odd", "parameters": {"type": "object", "properties": {}}}}]
+    with_call = [{"messages": [*example["messages"][:-1], answer], "tools": tools} for example in EXAMPLES[:count]]
+    return [*with_call, *EXAMPLES[count:]]
+
+
+@pytest.mark.parametrize(
+    ("examples", "method", "mostly_calls"),
+    [
+        (EXAMPLES, "supervised", False),
+        (_calls(5), "supervised", False),
+        (_calls(6), "supervised", True),
+        (_calls(12), "supervised", True),
+        (PAIRS, "dpo", False),
+    ],
+)
+def test_check_estimate_and_job_agree_on_the_epochs(
+    tmp_path: Path, tiny_base: Path, examples: list[dict[str, Any]], method: str, mostly_calls: bool
+) -> None:
+    """None of the three counts the examples that a job adds to a file, such as those without a call."""
+    path = write_job(tmp_path / "job", tiny_base, examples, method=method) / "train.jsonl"
+    renderer = Renderer(tiny_base)
+    report, numbers = check_file(path, method=method), measure(path, renderer, 2048, method=method)
+    options = dataset.Options(renderer, 2048, method, ToolDropout(1, 1, 1))
+    data = dataset.load(path, options, "training_file", add_examples=True)
+    assert (report.examples, numbers.examples, data.in_file) == (len(examples),) * 3
+    assert (report.mostly_calls, numbers.mostly_calls, data.mostly_calls) == (mostly_calls,) * 3
 
 
 def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:

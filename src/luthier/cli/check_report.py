@@ -178,7 +178,7 @@ def print_group(console: Console, findings: list[Finding], count: int) -> None:
 
 
 def _print_summary(console: Console, path: Path, report: Report, is_validation: bool) -> None:
-    from luthier.data.cost_estimate import n_epochs_auto
+    from luthier.data.cost_estimate import auto_epochs
 
     errors, warnings = (sum(_count(report, group) for group in _groups(report, name)) for name in ("error", "warning"))
     examples = say(f"{path}: {plural(report.examples, 'example')}, ", f"{path}：{report.examples:,} 个样本，")
@@ -187,6 +187,6 @@ def _print_summary(console: Console, path: Path, report: Report, is_validation: 
     )
     text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
     if not errors and not is_validation and report.method != "reinforcement":
-        epochs = n_epochs_auto(report.examples)
+        epochs = auto_epochs(report.examples, mostly_calls=report.mostly_calls)
         text.append(say(f' Epochs with "auto": {epochs}.', f"auto 的训练轮数为 {epochs}。"))
     console.print(text, soft_wrap=True)

@@ -139,7 +139,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
     from luthier.base_config import context_tokens
     from luthier.data.check.file_check import check_file
     from luthier.data.check.method import recognised_method
-    from luthier.data.cost_estimate import n_epochs_auto
+    from luthier.data.cost_estimate import auto_epochs, openai_epochs
     from luthier.data.file_renderer import renderer_of_files
     from luthier.data.openai_tokens import openai_counter
     from luthier.data.token_stats import measure
@@ -162,7 +162,8 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
     if not numbers.counted:
         empty = say("It is empty.", "文件是空的。")
         raise _no_estimate(file, nothing_counted(numbers.examples, faulty) if numbers.examples else empty)
-    n_epochs = epochs or n_epochs_auto(numbers.examples - faulty)
+    valid = numbers.examples - faulty
+    n_epochs = epochs or auto_epochs(valid, mostly_calls=numbers.mostly_calls)
     return {
         "examples": numbers.examples,
         "sampled": numbers.sampled,
@@ -172,6 +173,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
         "openai_tokens": numbers.total_openai_tokens,
         "epochs": n_epochs,
         "epochs_chosen": "given" if epochs else "auto",
+        "openai_epochs": epochs or openai_epochs(valid),
         "trained_tokens": numbers.total_tokens * n_epochs,
         "truncated": numbers.truncated,
     }
@@ -181,7 +183,7 @@ def _openai_cost(counts: dict[str, Any], prices: dict[str, float]) -> dict[str, 
     """The cost at OpenAI, by OpenAI's token count if that is available, else by the base model's."""
     from luthier.data.cost_estimate import HOSTED_UNTIL, LESSON_USD_PER_1K, training_cost
 
-    tokens, n_epochs = counts["openai_tokens"] or counts["tokens"], counts["epochs"]
+    tokens, n_epochs = counts["openai_tokens"] or counts["tokens"], counts["openai_epochs"]
     return {
         "until": HOSTED_UNTIL,
         "tokens": tokens,
@@ -218,7 +220,7 @@ def _print_estimate(console: Console, document: dict[str, Any], file: Path) -> N
 
 
 def _print_openai_cost(console: Console, openai: dict[str, Any], document: dict[str, Any]) -> None:
-    epochs = document["epochs"]
+    epochs = document["openai_epochs"]
     source = say("OpenAI's count", "按 OpenAI 的词表") if document["openai_tokens"] else say("as above", "按上面的统计")
     console.print(say(
         f"At OpenAI, {openai['tokens']:,} tokens ({source}) × {epochs} epochs cost, by its last price list "

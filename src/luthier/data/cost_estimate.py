@@ -4,6 +4,7 @@ The caller counts the tokens with the base model's tokenizer and measures the sp
 OpenAI last published, for comparison with training on your own hardware.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ _TRAINING_USD_PER_1M = {
 # fine-tuned gpt-3.5-turbo in 2023. Training cost $0.008, so the same job was billed at $0.80.
 LESSON_USD_PER_1K = 0.016
 HOSTED_UNTIL = "2027-01-06"  # after this day OpenAI accepts no new fine-tuning job
+_CALLS_SEEN = 1_000  # examples times epochs
+_MAX_CALL_EPOCHS = 5
 MANY_S = 1000 * 3600.0  # an estimate above this duration, in seconds, gets a warning
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
 
@@ -42,7 +45,7 @@ class Estimate:
     seconds: float | None
 
 
-def n_epochs_auto(n: int) -> int:
+def openai_epochs(n: int) -> int:
     """OpenAI's number of epochs for `n` examples: 3, more for a small file, fewer for a very large one.
 
     Source: the OpenAI cookbook's data preparation notebook (targets of 100 and 25,000 examples, 1 to 25 epochs).
@@ -52,6 +55,16 @@ def n_epochs_auto(n: int) -> int:
     if n * 3 > 25_000:
         return max(1, 25_000 // n)
     return 3
+
+
+def auto_epochs(n: int, *, mostly_calls: bool) -> int:
+    """The number of epochs that `auto` stands for: OpenAI's, but up to 5 for fewer than 334 examples of calls.
+
+    `mostly_calls`: whether at least half of the examples have a function call. Source: the measurements under "The
+    basis of auto" in docs/training.md.
+    """
+    epochs = openai_epochs(n)
+    return max(epochs, min(_MAX_CALL_EPOCHS, math.ceil(_CALLS_SEEN / max(n, 1)))) if mostly_calls else epochs
 
 
 def openai_price(model: str) -> float | None:

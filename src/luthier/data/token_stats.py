@@ -59,7 +59,8 @@ class TokenStats:
     `sampled` of the examples were drawn, of which `counted` were counted; the others have errors or cannot be rendered.
     `messages`, `tokens` (as training sees them), `trained` and `openai` have one number per counted example; for a
     preference pair, it is the sum over both answers, each with its conversation. `truncated` counts the examples that
-    are longer than the context, sampled or not.
+    are longer than the context, sampled or not. `with_calls` counts the counted examples that call a
+    function, preference pairs apart.
     """
 
     examples: int
@@ -71,6 +72,7 @@ class TokenStats:
     trained: list[int] = field(default_factory=list)
     openai: list[int] = field(default_factory=list)
     truncated: int = 0
+    with_calls: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -82,6 +84,11 @@ class TokenStats:
     def total_openai_tokens(self) -> int | None:
         """OpenAI's tokens of the whole file, extrapolated from the sample; None if they were not counted."""
         return self._extrapolate(self.openai) if self.openai else None
+
+    @property
+    def mostly_calls(self) -> bool:
+        """Whether at least half of the examples call a function."""
+        return 0 < self.counted <= 2 * self.with_calls
 
     def _extrapolate(self, counts: list[int]) -> int:
         return round(sum(counts) * self.examples / self.sampled) if self.sampled else 0
@@ -95,6 +102,7 @@ class TokenStats:
             "counted": self.counted,
             "context_tokens": self.context_tokens,
             "truncated": self.truncated,
+            "with_calls": self.with_calls,
             "total_tokens": self.total_tokens,
             **{name: vars(Distribution.of(values)) if values else None for name, values in columns.items()},
         }
@@ -163,6 +171,7 @@ def _count(
         stats.findings += (finding.at(line, candidate.number) for finding in _check_length(pieces, stats))
         if candidate.is_sampled:
             stats.counted += 1
+            stats.with_calls += len(conversations) == 1 and conversations[0].has_calls
             stats.messages.append(sum(len(example.messages) for example in conversations))
             stats.tokens.append(sum(min(len(piece.ids), stats.context_tokens) for piece in pieces))
             stats.trained.append(sum(sum(map(bool, piece.weights[1 : stats.context_tokens])) for piece in pieces))

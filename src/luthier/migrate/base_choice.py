@@ -6,7 +6,6 @@ into memory, and which trains within a night.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 from luthier.base_config import context_tokens
 from luthier.catalogue.training_speed import Speed, nearest_scaled, weight_bytes
 from luthier.data.check.file_check import checked_examples
-from luthier.data.cost_estimate import n_epochs_auto
+from luthier.data.cost_estimate import auto_epochs
 from luthier.data.file_renderer import renderer_of_files
 from luthier.data.findings import FindingError
 from luthier.data.jsonl.reader import read_lines
@@ -26,6 +25,7 @@ from luthier.data.rendering.renderer import Renderer
 from luthier.data.token_stats import measure
 from luthier.language import Language, say
 from luthier.migrate.retraining import RetrainPlan
+from luthier.types.json_lines import json_line
 
 MAX_SPLIT_SHARE = 0.2  # the largest share of tokens that are parts of characters; a base that knows a script has few
 MAX_TRAINING_S = 8 * 3600.0
@@ -103,7 +103,7 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
         renderer = renderer_of_files(folder, [path], plan.method)
         numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
         split_share = _split_share(path, plan.method, renderer)
-    epochs = plan.hyperparameters.get("n_epochs") or n_epochs_auto(max(numbers.examples, 1))
+    epochs = plan.hyperparameters.get("n_epochs") or auto_epochs(numbers.examples, mostly_calls=numbers.mostly_calls)
     return BaseFit(
         name,
         size,
@@ -128,7 +128,7 @@ def _training_file(plan: RetrainPlan) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "distilled.jsonl"
-        lines = (json.dumps(example, ensure_ascii=False) + "\n" for example in plan.distilled)
+        lines = (json_line(example) + "\n" for example in plan.distilled)
         path.write_text("".join(lines), encoding="utf-8")
         yield path
 

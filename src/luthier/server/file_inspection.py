@@ -15,7 +15,7 @@ from luthier.catalogue.rates import rates_of_base
 from luthier.data.check.file_check import check_file, checked_examples
 from luthier.data.check.method import recognised_method
 from luthier.data.check.quality.runner import QualityRunner
-from luthier.data.cost_estimate import n_epochs_auto, openai_prices, training_cost
+from luthier.data.cost_estimate import auto_epochs, openai_epochs, openai_prices, training_cost
 from luthier.data.findings import FindingError, Report
 from luthier.data.findings.render_errors import chinese_render_error
 from luthier.data.jsonl.reader import Line, parse_line, read_lines
@@ -110,7 +110,9 @@ def estimate(
     context = context_tokens(base)
     stats = measure(path, renderer, context, method=report.method)
     faulty = len({finding.line for finding in report.findings if finding.severity == "error" and finding.line})
-    epochs = n_epochs or n_epochs_auto(stats.examples - faulty)
+    valid = stats.examples - faulty
+    epochs = n_epochs or auto_epochs(valid, mostly_calls=stats.mostly_calls)
+    hosted_epochs = n_epochs or openai_epochs(valid)
     trained_tokens = stats.total_tokens * epochs
     rates = [rate.tokens_per_s for rate in rates_of_base(cache, base.name)]
     rate = median(rates) if rates else None
@@ -126,8 +128,10 @@ def estimate(
         "tokens_histogram": stats.to_dict()["tokens"],
         "tokens_per_s": rate,
         "seconds": trained_tokens / rate if rate else None,
+        "openai_n_epochs": hosted_epochs,
         "openai_usd": {
-            model: training_cost(stats.total_tokens, epochs, price / 1000) for model, price in openai_prices().items()
+            model: training_cost(stats.total_tokens, hosted_epochs, price / 1000)
+            for model, price in openai_prices().items()
         },
     }
 

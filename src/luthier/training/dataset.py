@@ -37,6 +37,8 @@ class TokenSequence:
 class Dataset:
     """`truncated`: conversations that exceeded the base model's context. `added`: examples that are not in the file.
     `continued`: examples that end with a call in the file and were continued with a result and an answer.
+    `in_file`: the examples of the file. `mostly_calls`: whether at least half of those call a function, preference
+    pairs apart.
 
     `views`: renderings of each example, three with tool-definition dropout (full, slim and no definitions), else one.
     """
@@ -48,10 +50,12 @@ class Dataset:
         self.views: int = about["views"]
         self.added: int = about["added"]
         self.continued: int = about.get("continued", 0)  # absent in folders of earlier versions
+        self.mostly_calls: bool = about.get("mostly_calls", False)
         self._sequences: int = about["parts"]
         self._ends = np.memmap(folder / "ends", dtype=np.int64, mode="r")
         self._ids = np.memmap(folder / "ids", dtype=np.int32, mode="r")
         self._weights = np.memmap(folder / "weights", dtype=np.float32, mode="r")
+        self.in_file: int = about.get("in_file", len(self))
 
     def __len__(self) -> int:
         return len(self._ends) // (self._sequences * self.views)
@@ -104,6 +108,7 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
     dropout = options.method == "supervised" and not options.dropout.is_off and _has_definitions(path)
     additions = NoCallExamples()
     continued = _lines_to_continue(path, options) if add_examples else frozenset()
+    conversations = with_calls = 0
     with ExitStack() as files:
         streams = [files.enter_context((folder / name).open("wb")) for name in ("ids", "weights", "ends")]
         writer = _Writer(streams, options, param, DETAIL_LEVELS if dropout else None)
@@ -111,6 +116,8 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
             whole = result_turns.with_result(example, options.seed) if example.line in continued else example
             for part in by_reasoning(whole) if options.method == "supervised" else (whole,):
                 writer.write(part)
+            conversations += 1
+            with_calls += example.has_calls
             if dropout and add_examples:
                 additions.observe(example)
         added = additions.examples(options.seed)
@@ -123,6 +130,8 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
         "longest": writer.longest,
         "added": len(added),
         "continued": len(continued),
+        "in_file": conversations // _SEQUENCES_PER_EXAMPLE[options.method],
+        "mostly_calls": options.method == "supervised" and 0 < conversations <= 2 * with_calls,
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -1,9 +1,10 @@
 """Resolves `auto` hyperparameters to numbers; no other module does.
 
-Sources: `n_epochs` is OpenAI's published rule. The learning rate is the fit that Thinking Machines published in
-tinker-cookbook (hyperparam_utils.py) for LoRA, 5e-5 x 10 x (2000 / hidden)^p with p = 0.781 for models built like
-Llama. `batch_size` grows with the square root of examples x epochs, as the number of steps does: LoRA tolerates
-large batches badly (Schulman et al., LoRA Without Regret, 2025). Its constant was measured, see docs/training.md.
+Sources: `n_epochs` is OpenAI's published rule, with more epochs for a small set of function calls (measured). The
+learning rate is the fit that Thinking Machines published in tinker-cookbook (hyperparam_utils.py) for LoRA,
+5e-5 x 10 x (2000 / hidden)^p with p = 0.781 for models built like Llama. `batch_size` grows with the square root of
+examples x epochs, as the number of steps does: LoRA tolerates large batches badly (Schulman et al., LoRA Without
+Regret, 2025). Its constant was measured, see docs/training.md.
 """
 
 import math
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.cost_estimate import n_epochs_auto
+from luthier.data.cost_estimate import auto_epochs, openai_epochs
 
 _EXPONENT = {"qwen2": 0.0775, "qwen3": 0.0775, "llama": 0.781, "mistral": 0.781, "smollm3": 0.781}
 _DEFAULT_EXPONENT = 0.5
@@ -61,12 +62,24 @@ def resolve(
     hidden_size: int,
     method: str = "supervised",
     tuning: str = "lora",
+    *,
+    in_file: int | None = None,
+    mostly_calls: bool = False,
 ) -> ResolvedHyperparameters:
-    """A number for each hyperparameter of the method; missing ones are `auto`."""
+    """A number for each hyperparameter of the method; missing ones are `auto`.
+
+    `in_file`: the examples of the training file, from which jobs derive more; None: the same number. `mostly_calls`:
+    whether at least half of those call a function.
+    """
+    in_file = examples if in_file is None else in_file
     names = ["n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if method == "dpo" else [])]
     auto = tuple(name for name in names if requested.get(name, "auto") == "auto")
-    n_epochs = n_epochs_auto(examples) if "n_epochs" in auto else requested["n_epochs"]
-    batch_size = _auto_batch_size(examples, n_epochs) if "batch_size" in auto else requested["batch_size"]
+    if "n_epochs" in auto:
+        n_epochs = auto_epochs(in_file, mostly_calls=mostly_calls)
+        epochs_of_batch = openai_epochs(in_file)  # the epochs that calls get on top add steps
+    else:
+        n_epochs = epochs_of_batch = requested["n_epochs"]
+    batch_size = _auto_batch_size(examples, epochs_of_batch) if "batch_size" in auto else requested["batch_size"]
     batch_size = min(batch_size, examples)
     multiplier = 1.0 if "learning_rate_multiplier" in auto else float(requested["learning_rate_multiplier"])
     learning_rate = base_learning_rate(model_type, hidden_size) * multiplier

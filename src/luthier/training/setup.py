@@ -48,7 +48,14 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
     with ranks.first_alone():  # the first one tokenizes
         data = TrainingData(folder, _rendering(spec, renderer))
     plan = resolve(
-        spec.hyperparameters, len(data.train), config.model_type, config.hidden_size, spec.method, spec.tuning
+        spec.hyperparameters,
+        len(data.train),
+        config.model_type,
+        config.hidden_size,
+        spec.method,
+        spec.tuning,
+        in_file=data.train.in_file,
+        mostly_calls=data.train.mostly_calls,
     )
     metadata = _adapter_metadata(folder, spec)
     _report_data(data, metadata, plan, ToolDropout.parse(spec.definitions), emit)

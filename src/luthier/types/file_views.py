@@ -47,7 +47,8 @@ class FileEstimate(Response):
 
     `faulty`: lines with errors, at most a hundred of each kind counted.
 
-    `tokens_per_s`: the median rate of training on this machine. `openai_usd`: by model, OpenAI's last price.
+    `tokens_per_s`: the median rate of training on this machine. `openai_usd`: by model, OpenAI's last price,
+    for its `openai_n_epochs`.
     """
 
     object: Literal["luthier.file.estimate"] = "luthier.file.estimate"
@@ -64,6 +65,7 @@ class FileEstimate(Response):
     tokens_histogram: dict[str, Any] | None
     tokens_per_s: float | None
     seconds: float | None
+    openai_n_epochs: int
     openai_usd: dict[str, float]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from luthier.data.check.exact_duplicates import ExactDuplicates
 from luthier.data.check.structure import check_example, is_misfit
-from luthier.data.examples.example import Example, ExampleKind, kind_of, to_example
+from luthier.data.examples.example import Example, ExampleKind, has_calls, kind_of, to_example
 from luthier.data.examples.foreign_forms import foreign_form
 from luthier.data.examples.preferences import to_preference
 from luthier.data.findings import Finding, FindingError, Report, make_finding, printable
@@ -164,6 +164,7 @@ class _FileCheck:
             self._add_valid_example(line, example)
 
     def _add_valid_example(self, line: Line, example: dict[str, Any]) -> None:
+        self.report.with_calls += any(has_calls(message) for message in example.get("messages", ()))
         if self._survey:
             self._survey.add(example)
         if self._quality:

@@ -47,6 +47,11 @@ class Example:
             return None
         return "functions" if self.has_functions else "tools"
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether any message calls a function, in either form."""
+        return any(map(has_calls, self.messages))
+
 
 def read_examples(path: Path) -> Iterator[Example]:
     """The examples of a checked file, in order. Raises `FindingError`, a `LuthierError`, with the line."""
@@ -90,6 +95,11 @@ def kind_of(value: dict[str, Any]) -> ExampleKind | None:
     if not _PREFERENCE_KEYS.isdisjoint(value):
         return "preference"
     return "completion" if "prompt" in value and "completion" in value else None
+
+
+def has_calls(message: dict[str, Any]) -> bool:
+    """Whether a well-formed message calls a function, in either form."""
+    return bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def calls_in(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:

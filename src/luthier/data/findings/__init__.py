@@ -152,7 +152,8 @@ class Report:
     """The findings on a file.
 
     `method`: the training method that the file was checked for. `counts` counts all of them by code, `findings` has the
-    first `MAX_FINDINGS_PER_KIND` of each kind. `faulty`: how many of the examples have a structural error.
+    first `MAX_FINDINGS_PER_KIND` of each kind. `faulty`: how many of the examples have a structural error;
+    `with_calls`: how many of the others call a function, preference pairs apart.
     `token_stats`: token counts, if the caller has a tokenizer.
     """
 
@@ -160,6 +161,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     faulty: int = 0
+    with_calls: int = 0
     token_stats: dict[str, Any] | None = None
     method: str = "supervised"
     _per_kind: Counter[tuple[str, Severity]] = field(default_factory=Counter, init=False, repr=False)
@@ -178,6 +180,11 @@ class Report:
             self.add(finding)
         if count > MAX_FINDINGS_PER_KIND:
             self.counts[code] += count - MAX_FINDINGS_PER_KIND
+
+    @property
+    def mostly_calls(self) -> bool:
+        """Whether at least half of the valid examples call a function."""
+        return 0 < self.examples - self.faulty <= 2 * self.with_calls
 
     @property
     def ok(self) -> bool:

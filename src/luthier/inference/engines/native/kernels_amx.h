@@ -75,12 +75,13 @@ struct AmxBf16 : Bf16Layout {
         add_tiles<N, OVER_16>(term.left, term.stride, term.depth, term.right.data);
     }
     template <int64_t N, bool OVER_16> static inline void add_term(const Term<T, QuantizedTiles>& term) {
-        constexpr int64_t WIDENED = 128;  // inputs at a time, which stay in the L1 cache
-        alignas(64) T tiles[WIDENED * PANEL];
-        for (int64_t k = 0; k < term.depth; k += WIDENED) {
-            const int64_t depth = min64(WIDENED, term.depth - k);
-            term.right.widen(k, k + depth, tiles);
-            add_tiles<N, OVER_16>(term.left + k, term.stride, depth, tiles);
+        // Two buffers: a tile is loaded from memory that was written a while ago, while the next one is widened.
+        alignas(64) T tiles[2][STEP * PANEL];
+        term.right.widen(0, STEP, tiles[0]);
+        for (int64_t k = 0; k < term.depth; k += STEP) {
+            const int64_t next = k + STEP;
+            if (next < term.depth) term.right.widen(next, next + STEP, tiles[next / STEP % 2]);
+            add_tiles<N, OVER_16>(term.left + k, term.stride, STEP, tiles[k / STEP % 2]);
         }
     }
     template <int64_t N, bool OVER_16>
