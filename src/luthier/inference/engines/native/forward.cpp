@@ -182,7 +182,7 @@ template <class F, class Panel> class Forward {
 
     template <class Finish> void project(const T* left, int64_t depth, const uint8_t* panels, int64_t columns,
                                          int64_t layer, Projection projection, Finish finish) {
-        const Left* rows = prepare(left, depth, p.token_count, !tasks.runs.empty());
+        const Left* operand = left_operand(left, depth, p.token_count, !tasks.runs.empty());
         if (!tasks.runs.empty()) multiply_a(left, depth, layer, projection);
         auto lora_terms = [&](int64_t block, int64_t panel, TermOfRows<T, Factors>* to) {
             int count = 0;
@@ -191,18 +191,18 @@ template <class F, class Panel> class Forward {
                 const auto& factors = adapter.projections[projection];
                 if (!factors.rank) continue;
                 const T* b = adapter.data + layer * adapter.layer_size + factors.b_offset;
-                const T* lows = low + run * ROWS * low_width + factors.starts[panel];
+                const T* low_rows = low + run * ROWS * low_width + factors.starts[panel];
                 const auto factors_of_panel = F::factors(b + panel * factors.panel_rank * PANEL, PANEL);
-                to[count++] = {{lows, low_width, factors.panel_rank, factors_of_panel}, tasks.runs[run].from,
+                to[count++] = {{low_rows, low_width, factors.panel_rank, factors_of_panel}, tasks.runs[run].from,
                                tasks.runs[run].to};
             }
             return count;
         };
-        multiply(rows, depth, panels, round_up(columns) / PANEL, p.token_count, finish, lora_terms);
+        multiply(operand, depth, panels, round_up(columns) / PANEL, p.token_count, finish, lora_terms);
     }
 
     // The rows as weights are multiplied with them. Unless `barrier_follows`, all threads see them afterwards.
-    const Left* prepare(const T* left, int64_t depth, int64_t rows, bool barrier_follows) {
+    const Left* left_operand(const T* left, int64_t depth, int64_t rows, bool barrier_follows) {
         if constexpr (INTEGERS) {
 #pragma omp for schedule(static) nowait
             for (int64_t row = 0; row < rows; row++)
@@ -365,7 +365,8 @@ template <class F, class Panel> class Forward {
                 memcpy(p.out + (row + r) * p.vocabulary_size + panel * PANEL, c + r * PANEL, 4 * columns);
         };
         auto no_more_terms = [](int64_t, int64_t, TermOfRows<T, Factors>*) { return 0; };
-        multiply(prepare(outputs, hidden_width, p.output_count, false), hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
+        const Left* operand = left_operand(outputs, hidden_width, p.output_count, false);
+        multiply(operand, hidden_width, p.lm_head, round_up(p.vocabulary_size) / PANEL, p.output_count, copy_logits,
                  no_more_terms);
     }
 };
