@@ -101,6 +101,16 @@ def test_an_estimate_needs_a_measured_rate_for_its_duration(
     assert http.get(f"/luthier/files/{file_id}/estimate", params={"model": "no-such"}).status_code == 404
 
 
+def test_an_estimate_counts_openais_epochs_in_its_price(http: httpx.Client, bare_client: OpenAI) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    messages = [{"role": "user", "content": "Call f."}, {"role": "assistant", "tool_calls": [call]}]
+    file_id = _upload(bare_client, *[{"messages": messages, "tools": tools}] * 40)
+    estimate = http.get(f"/luthier/files/{file_id}/estimate", params={"model": "gpt-4o-mini"}).json()
+    assert (estimate["n_epochs"], estimate["openai_n_epochs"]) == (5, 3)
+    assert estimate["openai_usd"]["gpt-4o-mini"] == pytest.approx(3 * estimate["tokens"] * 3 / 1e6)
+
+
 def test_a_split_keeps_every_example_once(http: httpx.Client, bare_client: OpenAI) -> None:
     parts = http.post(f"/luthier/files/{_upload(bare_client, *GOOD)}/split", json={"validation": 0.25}).json()
     contents = [bare_client.files.content(parts[side]["id"]).text for side in ("training_file", "validation_file")]

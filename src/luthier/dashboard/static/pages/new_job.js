@@ -124,6 +124,6 @@ function Estimate({ estimate, error }) {
       <div><dt>${t("duration")}</dt><dd>${estimate.seconds ? duration(estimate.seconds) : html`<span class="muted">${t("unknownUntilJob")}</span>`}</dd></div>
       <div><dt>${t("tokens")} × ${t("epochs")}</dt><dd>${number(estimate.tokens)} × ${estimate.n_epochs} = ${number(estimate.trained_tokens)}</dd></div>
       <div><dt>${t("base")}</dt><dd>${estimate.base}</dd></div>
-      <div><dt>${t("openaiPrice")}</dt><dd>${prices.map(([name, usd]) => html`<div>${name}: $${Number(usd).toFixed(2)}</div>`)}</dd></div></dl>
+      <div><dt>${t("openaiPrice")}${estimate.openai_n_epochs === estimate.n_epochs ? "" : ` (${t("epochs")}: ${estimate.openai_n_epochs})`}</dt><dd>${prices.map(([name, usd]) => html`<div>${name}: $${Number(usd).toFixed(2)}</div>`)}</dd></div></dl>
     <${Histogram} values=${estimate.tokens_histogram} />`;
 }
