@@ -21,7 +21,7 @@ def test_the_formula() -> None:
     ],
 )
 def test_openais_epochs(n: int, epochs: int) -> None:
-    assert openai_epochs(n) == auto_epochs(n, mostly_calls=False) == epochs
+    assert openai_epochs(n) == auto_epochs(n, 0.49) == epochs
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_openais_epochs(n: int, epochs: int) -> None:
     [(0, 25), (10, 10), (19, 5), (20, 5), (21, 5), (200, 5), (249, 5), (250, 4), (333, 4), (334, 3), (8334, 2)],
 )
 def test_few_calls_get_more_epochs(n: int, epochs: int) -> None:
-    assert auto_epochs(n, mostly_calls=True) == epochs
+    assert auto_epochs(n, 0.5) == epochs
 
 
 @pytest.mark.parametrize(

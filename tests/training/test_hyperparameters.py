@@ -26,14 +26,14 @@ def test_batches_grow_with_the_file(examples: int, batch: int) -> None:
 
 
 def test_few_calls_get_more_epochs_in_the_same_batches() -> None:
-    texts, calls = resolve({}, 240, "llama", 576), resolve({}, 240, "llama", 576, mostly_calls=True)
+    texts, calls = resolve({}, 240, "llama", 576), resolve({}, 240, "llama", 576, call_share=1)
     assert (texts.n_epochs, calls.n_epochs) == (3, 5)
     assert texts.batch_size == calls.batch_size == 2
-    assert resolve({"n_epochs": 3}, 240, "llama", 576, mostly_calls=True).n_epochs == 3
+    assert resolve({"n_epochs": 3}, 240, "llama", 576, call_share=1).n_epochs == 3
 
 
 def test_epochs_depend_on_the_examples_in_the_file() -> None:
-    assert resolve({}, 270, "llama", 576, in_file=240, mostly_calls=True).n_epochs == 5
+    assert resolve({}, 270, "llama", 576, in_file=240, call_share=1).n_epochs == 5
 
 
 def test_a_batch_is_no_larger_than_the_file() -> None:

@@ -355,17 +355,16 @@ def _calls(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("examples", "method", "mostly_calls"),
+    ("examples", "method", "calls"),
     [
-        (EXAMPLES, "supervised", False),
-        (_calls(5), "supervised", False),
-        (_calls(6), "supervised", True),
-        (_calls(12), "supervised", True),
-        (PAIRS, "dpo", False),
+        (EXAMPLES, "supervised", 0),
+        (_calls(5), "supervised", 5),
+        (_calls(12), "supervised", 12),
+        (PAIRS, "dpo", 0),
     ],
 )
 def test_check_estimate_and_job_agree_on_the_epochs(
-    tmp_path: Path, tiny_base: Path, examples: list[dict[str, Any]], method: str, mostly_calls: bool
+    tmp_path: Path, tiny_base: Path, examples: list[dict[str, Any]], method: str, calls: int
 ) -> None:
     """None of the three counts the examples that a job adds to a file, such as those without a call."""
     path = write_job(tmp_path / "job", tiny_base, examples, method=method) / "train.jsonl"
@@ -374,7 +373,7 @@ def test_check_estimate_and_job_agree_on_the_epochs(
     options = dataset.Options(renderer, 2048, method, ToolDropout(1, 1, 1))
     data = dataset.load(path, options, "training_file", add_examples=True)
     assert (report.examples, numbers.examples, data.in_file) == (len(examples),) * 3
-    assert (report.mostly_calls, numbers.mostly_calls, data.mostly_calls) == (mostly_calls,) * 3
+    assert (report.call_share, numbers.call_share, data.call_share) == (calls / len(examples),) * 3
 
 
 def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
@@ -386,7 +385,7 @@ def test_examples_are_read_from_disk(tmp_path: Path, tiny_base: Path) -> None:
     again = dataset.load(folder / "train.jsonl", reading, "training_file")
     assert len(again) == len(first) == len(EXAMPLES)
     assert again.tokens() == first.tokens()
-    assert all(isinstance(value, np.memmap | int) for value in vars(again).values())
+    assert all(isinstance(value, np.memmap | int | float) for value in vars(again).values())
     turns = Example(EXAMPLES[5]["messages"], line=6)
     assert again.example(5)[0].ids.tolist() == reading.renderer.example(turns).ids
     assert again.example(5)[0].weights.tolist() == reading.renderer.example(turns).weights

@@ -187,6 +187,6 @@ def _print_summary(console: Console, path: Path, report: Report, is_validation: 
     )
     text = Text.assemble(examples, (totals, STYLES["error"] if errors else "green"))
     if not errors and not is_validation and report.method != "reinforcement":
-        epochs = auto_epochs(report.examples, mostly_calls=report.mostly_calls)
+        epochs = auto_epochs(report.examples, report.call_share)
         text.append(say(f' Epochs with "auto": {epochs}.', f"auto 的训练轮数为 {epochs}。"))
     console.print(text, soft_wrap=True)

@@ -163,7 +163,7 @@ def _count_lines(file: Path, lines: Path, folder: Path, epochs: int | None) -> d
         empty = say("It is empty.", "文件是空的。")
         raise _no_estimate(file, nothing_counted(numbers.examples, faulty) if numbers.examples else empty)
     valid = numbers.examples - faulty
-    n_epochs = epochs or auto_epochs(valid, mostly_calls=numbers.mostly_calls)
+    n_epochs = epochs or auto_epochs(valid, numbers.call_share)
     return {
         "examples": numbers.examples,
         "sampled": numbers.sampled,

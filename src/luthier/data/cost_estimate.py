@@ -25,6 +25,7 @@ LESSON_USD_PER_1K = 0.016
 HOSTED_UNTIL = "2027-01-06"  # after this day OpenAI accepts no new fine-tuning job
 _CALLS_SEEN = 1_000  # examples times epochs
 _MAX_CALL_EPOCHS = 5
+_CALL_SHARE = 0.5  # from which on a file is one of calls
 MANY_S = 1000 * 3600.0  # an estimate above this duration, in seconds, gets a warning
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-2024-08-06, gpt-3.5-turbo-0125
 
@@ -57,14 +58,15 @@ def openai_epochs(n: int) -> int:
     return 3
 
 
-def auto_epochs(n: int, *, mostly_calls: bool) -> int:
+def auto_epochs(n: int, call_share: float) -> int:
     """The number of epochs that `auto` stands for: OpenAI's, but up to 5 for fewer than 334 examples of calls.
 
-    `mostly_calls`: whether at least half of the examples have a function call. Source: the measurements under "The
-    basis of auto" in docs/training.md.
+    `call_share`: of the examples, those that call a function; a file of calls has at least half of them. Source: the
+    measurements under "The basis of auto" in docs/training.md.
     """
-    epochs = openai_epochs(n)
-    return max(epochs, min(_MAX_CALL_EPOCHS, math.ceil(_CALLS_SEEN / max(n, 1)))) if mostly_calls else epochs
+    if call_share < _CALL_SHARE:
+        return openai_epochs(n)
+    return max(openai_epochs(n), min(_MAX_CALL_EPOCHS, math.ceil(_CALLS_SEEN / max(n, 1))))
 
 
 def openai_price(model: str) -> float | None:

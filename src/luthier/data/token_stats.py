@@ -86,9 +86,9 @@ class TokenStats:
         return self._extrapolate(self.openai) if self.openai else None
 
     @property
-    def mostly_calls(self) -> bool:
-        """Whether at least half of the examples call a function."""
-        return 0 < self.counted <= 2 * self.with_calls
+    def call_share(self) -> float:
+        """The share of the examples that call a function."""
+        return self.with_calls / max(self.counted, 1)
 
     def _extrapolate(self, counts: list[int]) -> int:
         return round(sum(counts) * self.examples / self.sampled) if self.sampled else 0

@@ -103,7 +103,7 @@ def assess(name: str, folder: Path, plan: RetrainPlan, speeds: dict[str, Speed])
         renderer = renderer_of_files(folder, [path], plan.method)
         numbers = measure(path, renderer, context_tokens(folder), method=plan.method)
         split_share = _split_share(path, plan.method, renderer)
-    epochs = plan.hyperparameters.get("n_epochs") or auto_epochs(numbers.examples, mostly_calls=numbers.mostly_calls)
+    epochs = plan.hyperparameters.get("n_epochs") or auto_epochs(numbers.examples, numbers.call_share)
     return BaseFit(
         name,
         size,

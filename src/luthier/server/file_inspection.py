@@ -111,7 +111,7 @@ def estimate(
     stats = measure(path, renderer, context, method=report.method)
     faulty = len({finding.line for finding in report.findings if finding.severity == "error" and finding.line})
     valid = stats.examples - faulty
-    epochs = n_epochs or auto_epochs(valid, mostly_calls=stats.mostly_calls)
+    epochs = n_epochs or auto_epochs(valid, stats.call_share)
     hosted_epochs = n_epochs or openai_epochs(valid)
     trained_tokens = stats.total_tokens * epochs
     rates = [rate.tokens_per_s for rate in rates_of_base(cache, base.name)]

@@ -37,8 +37,8 @@ class TokenSequence:
 class Dataset:
     """`truncated`: conversations that exceeded the base model's context. `added`: examples that are not in the file.
     `continued`: examples that end with a call in the file and were continued with a result and an answer.
-    `in_file`: the examples of the file. `mostly_calls`: whether at least half of those call a function, preference
-    pairs apart.
+    `in_file`: the examples of the file. `call_share`: of those, the ones that call a function, preference pairs
+    apart.
 
     `views`: renderings of each example, three with tool-definition dropout (full, slim and no definitions), else one.
     """
@@ -50,7 +50,7 @@ class Dataset:
         self.views: int = about["views"]
         self.added: int = about["added"]
         self.continued: int = about.get("continued", 0)  # absent in folders of earlier versions
-        self.mostly_calls: bool = about.get("mostly_calls", False)
+        self.call_share: float = about.get("call_share", 0)
         self._sequences: int = about["parts"]
         self._ends = np.memmap(folder / "ends", dtype=np.int64, mode="r")
         self._ids = np.memmap(folder / "ids", dtype=np.int32, mode="r")
@@ -131,7 +131,7 @@ def _write(folder: Path, path: Path, options: Options, param: str, add_examples:
         "added": len(added),
         "continued": len(continued),
         "in_file": conversations // _SEQUENCES_PER_EXAMPLE[options.method],
-        "mostly_calls": options.method == "supervised" and 0 < conversations <= 2 * with_calls,
+        "call_share": with_calls / max(conversations, 1) if options.method == "supervised" else 0,
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -64,18 +64,18 @@ def resolve(
     tuning: str = "lora",
     *,
     in_file: int | None = None,
-    mostly_calls: bool = False,
+    call_share: float = 0,
 ) -> ResolvedHyperparameters:
     """A number for each hyperparameter of the method; missing ones are `auto`.
 
-    `in_file`: the examples of the training file, from which jobs derive more; None: the same number. `mostly_calls`:
-    whether at least half of those call a function.
+    `in_file`: the examples of the training file, from which jobs derive more; None: the same number. `call_share`: of
+    those, the ones that call a function.
     """
     in_file = examples if in_file is None else in_file
     names = ["n_epochs", "batch_size", "learning_rate_multiplier", *(["beta"] if method == "dpo" else [])]
     auto = tuple(name for name in names if requested.get(name, "auto") == "auto")
     if "n_epochs" in auto:
-        n_epochs = auto_epochs(in_file, mostly_calls=mostly_calls)
+        n_epochs = auto_epochs(in_file, call_share)
         epochs_of_batch = openai_epochs(in_file)  # the epochs that calls get on top add steps
     else:
         n_epochs = epochs_of_batch = requested["n_epochs"]

@@ -55,7 +55,7 @@ def build_trainer(folder: Path, emit: Emit, stop: Event, ranks: Ranks | None = N
         spec.method,
         spec.tuning,
         in_file=data.train.in_file,
-        mostly_calls=data.train.mostly_calls,
+        call_share=data.train.call_share,
     )
     metadata = _adapter_metadata(folder, spec)
     _report_data(data, metadata, plan, ToolDropout.parse(spec.definitions), emit)

@@ -182,9 +182,9 @@ class Report:
             self.counts[code] += count - MAX_FINDINGS_PER_KIND
 
     @property
-    def mostly_calls(self) -> bool:
-        """Whether at least half of the valid examples call a function."""
-        return 0 < self.examples - self.faulty <= 2 * self.with_calls
+    def call_share(self) -> float:
+        """The share of the valid examples that call a function."""
+        return self.with_calls / max(self.examples - self.faulty, 1)
 
     @property
     def ok(self) -> bool:
