@@ -163,7 +163,8 @@ def _siblings(cpu: int) -> str:
 
 
 def limit_spinning() -> None:
-    """Threads that wait at a barrier of GCC's OpenMP sleep after some 50 microseconds; before torch is imported.
+    """Threads that wait at a barrier of GCC's OpenMP sleep after some 50 microseconds; before anything that uses it is
+    loaded: torch or a compiled library.
 
     By itself it spins for milliseconds. Beside other programs the thread that is waited for may not be running, and
     spinning takes the core from it. An environment that says how to wait is left as it is.

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import re
 import subprocess
 import sys
@@ -125,6 +126,31 @@ def test_8_bits_are_close_to_all(tiny_base: Path, tmp_path: Path, adapters: list
             slots = [None, model.adapters.acquire(adapter, []) if adapter else None] * 4
             logprobs.append(logits(model, chunks_of(model, slots)).log_softmax(-1))
         assert 0 < (logprobs[0] - logprobs[1]).abs().mean() < eight_bits.LIMIT
+
+
+@pytest.mark.skipif(not TIERS, reason=NO_COMPILER)
+def test_threads_spin_briefly_in_every_process_that_serves(tiny_base: Path) -> None:
+    """Beside another program they would otherwise wait for each other most of the time."""
+    program = (
+        "import ctypes, os, sys\n"
+        "from pathlib import Path\n"
+        "counts = set()\n"
+        "class Recorded(ctypes.CDLL):\n"
+        "    def __init__(self, path):\n"
+        "        if path.endswith('.so'):\n"
+        "            counts.add(os.environ.get('GOMP_SPINCOUNT'))\n"
+        "        super().__init__(path)\n"
+        "ctypes.CDLL = Recorded\n"
+        "from luthier.inference.options import EngineOptions\n"
+        "from luthier.inference.registry import select_engine\n"
+        "select_engine(Path(sys.argv[1]), EngineOptions())\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(counts)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, "-c", program, str(tiny_base)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == "{'1000'}\n"
 
 
 @pytest.mark.parametrize("tier", TIERS, indirect=True)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from luthier import plugins
 from luthier.arch import Backend, DecoderSpec
 from luthier.devices import select_device
+from luthier.hardware import limit_spinning
 from luthier.inference.engine import Engine, TextEmbedder
 from luthier.inference.engines import native
 from luthier.inference.engines import torch as batched
@@ -44,6 +45,7 @@ BACKENDS: dict[str, Backend] = {
 
 def build_engine(base: Path, options: EngineOptions) -> Engine:
     """The engine for a base model folder. Takes seconds: it reads the weights. Raises BaseModelError."""
+    limit_spinning()
     engine = engines()[select_engine(base, options).name](base, options)
     return serve(base, engine, options) if isinstance(engine, ModelRunner) else engine
 
@@ -59,6 +61,7 @@ def serve(base: Path, runner: ModelRunner, options: EngineOptions) -> EngineLoop
 
 def build_embedding_model(folder: Path, options: EngineOptions) -> TextEmbedder:
     """The embedding model of a folder. Takes seconds. Raises BaseModelError."""
+    limit_spinning()
     from luthier.inference.engines.embedding import EmbeddingModel
 
     return EmbeddingModel(folder, options)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.hardware import CPU_TIER_VARIABLE, cpu_description, cpu_tiers
+from luthier.hardware import CPU_TIER_VARIABLE, cpu_description, cpu_tiers, limit_spinning
 
 _HEADERS = tuple(Path(__file__).with_name(name) for name in ("simd.h", "avx512.h", "amx.h"))
 _FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -42,8 +42,10 @@ def load_library(cache: Path, source: Path, *headers: Path, tier: str | None = N
     """The library of `source`, compiled into `cache`/kernels unless it is there; `headers`: what it includes.
 
     `tier`: of `hardware`; None: LUTHIER_CPU_TIER, else all that this CPU has. A prebuilt library is taken where there
-    is one. None without a compiler that has OpenMP; the log says why a compiler that was found failed.
+    is one. None without a compiler that has OpenMP; the log says why a compiler that was found failed. Its threads
+    spin briefly at barriers, unless the process has loaded GCC's OpenMP before.
     """
+    limit_spinning()
     tier = tier or os.environ.get(CPU_TIER_VARIABLE)
     library = _load_prebuilt(source, [tier] if tier else [candidate.name for candidate in cpu_tiers()])
     compiler = None if library else _find_compiler()
