@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from luthier.native.dtype_choice import DtypeChoice
     from luthier.settings import Settings
 
-_FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
+_FEATURES = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile"),
+    *("asimd", "bf16", "sve"),
+)
 _LEAST_DISK, _LEAST_MEMORY = 2 * 1024**3, 2 * 1024**3
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
