@@ -287,13 +287,15 @@ template <class F, class Panel> class Forward {
     void online_softmax(const float* scores, T* probabilities, int64_t visible, float& row_max, float& row_sum,
                         float* out) const {
         V scaled[BLOCK / W], maxima = broadcast(row_max), column;
-        for (int64_t i = 0; i < W; i++) column[i] = i;
-        for (int64_t i = 0; i < BLOCK / W; i++, column += W) {
-            V score = get(scores + i * W) * scale;
-            scaled[i] = column < broadcast(float(visible)) ? score : broadcast(MINUS_INFINITY);
-            maxima = vmax(scaled[i], maxima);
+        for (int64_t i = 0; i < BLOCK / W; i++) scaled[i] = get(scores + i * W) * scale;
+        if (visible < BLOCK) {
+            for (int64_t i = 0; i < W; i++) column[i] = i;
+            for (int64_t i = 0; i < BLOCK / W; i++, column += W)
+                scaled[i] = column < broadcast(float(visible)) ? scaled[i] : broadcast(MINUS_INFINITY);
         }
-        const float maximum = F::reduce_max(maxima), rescale = F::vexp(broadcast(row_max - maximum))[0];
+        for (int64_t i = 0; i < BLOCK / W; i++) maxima = vmax(scaled[i], maxima);
+        const float maximum = F::reduce_max(maxima);
+        const float rescale = maximum == row_max ? 1 : F::vexp(broadcast(row_max - maximum))[0];
         V sums = {};
         for (int64_t i = 0; i < BLOCK / W; i++) {
             V exponential = F::vexp(scaled[i] - maximum);
@@ -310,7 +312,7 @@ template <class F, class Panel> class Forward {
     void attend(int64_t layer, const Scratch<T>& scratch) {
         const int64_t heads_per_kv = p.heads / p.kv_heads, block_size = BLOCK * head_width;
         T *rows = scratch.queries, *probabilities = scratch.probabilities;
-        float *scores = scratch.scores, *out = scratch.out;
+        float* out = scratch.out;
 #pragma omp for schedule(dynamic)
         for (int64_t task = int64_t(tasks.attention_tasks.size()) * p.kv_heads - 1; task >= 0; task--) {
             const auto [index, first] = tasks.attention_tasks[task / p.kv_heads];
@@ -325,10 +327,16 @@ template <class F, class Panel> class Forward {
                 memcpy(rows + r * head_width, queries + (token(r) * p.heads + head(r)) * head_width,
                        sizeof(T) * head_width);
             const int64_t last = sequence.past + (first + count - 1) / heads_per_kv;
+            auto offset = [&](int64_t block) {
+                return (p.block_table[sequence.first_block + block] * p.kv_heads + kv_head) * block_size;
+            };
+            auto score = [&](int64_t block) {  // alternating between two buffers
+                float* to = scratch.scores + block % 2 * ROWS * BLOCK;
+                F::score(rows, head_width, p.keys[layer] + offset(block), count, to);
+                return to;
+            };
+            const float* scores = score(0);
             for (int64_t block = 0; block <= last / BLOCK; block++) {
-                const int64_t offset =
-                    (p.block_table[sequence.first_block + block] * p.kv_heads + kv_head) * block_size;
-                F::score(rows, head_width, p.keys[layer] + offset, count, scores);
                 for (int64_t r = 0; r < count; r++) {
                     const int64_t visible = sequence.past + (first + r) / heads_per_kv + 1 - block * BLOCK;
                     if (visible > 0)
@@ -336,7 +344,10 @@ template <class F, class Panel> class Forward {
                                        row_sum[r], out + r * head_width);
                     else memset(probabilities + r * BLOCK, 0, sizeof(T) * BLOCK);
                 }
-                F::accumulate_values(probabilities, p.values[layer] + offset, head_width, count, out);
+                // Before the probabilities are read: a tile cannot be loaded from stores that are still on their way.
+                const float* next = block < last / BLOCK ? score(block + 1) : nullptr;
+                F::accumulate_values(probabilities, p.values[layer] + offset(block), head_width, count, out);
+                scores = next;
             }
             for (int64_t r = 0; r < count; r++) {
                 for (int64_t i = 0; i < head_width; i += W)

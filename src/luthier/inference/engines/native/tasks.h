@@ -70,11 +70,11 @@ template <class Number> void take(char*& free_memory, Number*& to, int64_t count
 }
 
 template <class T> struct Scratch {      // of one thread
-    float *scores, *out, *rotated;       // [32, 64], [32, P], [P]
+    float *scores, *out, *rotated;       // [2, 32, 64], [32, P], [P]
     T *queries, *probabilities, *rounded;  // [32, P], [32, 64], [P]
 
     explicit Scratch(int64_t width)
-        : scores(zeros<float>(BLOCK)), out(zeros<float>(width)), rotated(zeros<float>(width)),
+        : scores(zeros<float>(2 * BLOCK)), out(zeros<float>(width)), rotated(zeros<float>(width)),
           queries(zeros<T>(width)), probabilities(zeros<T>(BLOCK)), rounded(zeros<T>(width)) {}
     ~Scratch() { free(scores), free(out), free(rotated), free(queries), free(probabilities), free(rounded); }
 
