@@ -39,6 +39,15 @@ template <class T, class Right> struct TermOfRows : Term<T, Right> {
     int64_t from, to;
 };
 
+// c [rows, N] += terms of some of the rows; F: a format whose GROUP is 1.
+template <class F, int64_t N, class T, class Factors>
+void add_terms(const TermOfRows<T, Factors>* terms, int count, float* c) {
+    for (const auto* term = terms; term < terms + count; term++) {
+        const Term<T, Factors> own = {term->left + term->from * term->stride, term->stride, term->depth, term->right};
+        F::template sum_term<true>(own, term->to - term->from, c + term->from * N, N);
+    }
+}
+
 // Calls f(R, first row) for groups of R = MOST, MOST / 2, ... 1 rows, R being a constant.
 template <int MOST, class Function> inline void for_row_groups(int64_t row, int64_t rows, Function f) {
     for (; rows - row >= MOST; row += MOST) f(std::integral_constant<int, MOST>{}, row);

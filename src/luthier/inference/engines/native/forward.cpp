@@ -239,7 +239,7 @@ template <class F, class Panel> class Forward {
                         const int count = more_terms(block, panel, more);
                         if constexpr (INTEGERS) {
                             multiply_integers(term, rows_in(block, rows), c);
-                            F::template add_terms<PANEL>(more, count, c);
+                            add_terms<F, PANEL>(more, count, c);
                         } else F::template multiply<PANEL>(term, more, count, rows_in(block, rows), c);
                         finish(block * ROWS, rows_in(block, rows), panel, c);
                     }

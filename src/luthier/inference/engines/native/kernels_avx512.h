@@ -68,13 +68,7 @@ struct Avx512Bf16 : Bf16Layout {
     template <int64_t N, class Right>
     static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
         sum_term<false>(first, rows, c, N);
-        add_terms<N>(more, count, c);
-    }
-    template <int64_t N> static void add_terms(const TermOfRows<T, Factors>* terms, int count, float* c) {
-        for (const auto* term = terms; term < terms + count; term++) {
-            const Term<T, Factors> own = {term->left + term->from * term->stride, term->stride, term->depth, term->right};
-            sum_term<true>(own, term->to - term->from, c + term->from * N, N);
-        }
+        add_terms<Avx512Bf16, N>(more, count, c);
     }
     static void score(const T* queries, int64_t width, const T* keys, int64_t rows, float* scores) {
         sum_term<false>(Term<T, PairRows>{queries, width, width, {keys, BLOCK}}, rows, scores, BLOCK);
@@ -83,7 +77,7 @@ struct Avx512Bf16 : Bf16Layout {
         sum_term<true>(Term<T, PairRows>{probabilities, BLOCK, BLOCK, {values, width}}, rows, out, width);
     }
 
-  private:
+    // c [rows, columns] = the term, or += with ADD.
     template <bool ADD, class Right>
     static void sum_term(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         for_row_groups<8>(0, rows, [&](auto group, int64_t row) {
@@ -94,6 +88,7 @@ struct Avx512Bf16 : Bf16Layout {
         });
     }
 
+  private:
     template <bool ADD, int R, int VECS, class Right>
     INLINED static void sum_block(const Term<T, Right>& term, int64_t row, float* c, int64_t columns, int64_t n) {
         __m512 sums[R][VECS] = {};

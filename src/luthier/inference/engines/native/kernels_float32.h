@@ -121,13 +121,7 @@ struct Float32 {
     template <int64_t N, class Right>
     static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
         sum_term<false>(first, rows, c, N);
-        add_terms<N>(more, count, c);
-    }
-    template <int64_t N> static void add_terms(const TermOfRows<T, Factors>* terms, int count, float* c) {
-        for (const auto* term = terms; term < terms + count; term++) {
-            const Term<T, Factors> own = {term->left + term->from * term->stride, term->stride, term->depth, term->right};
-            sum_term<true>(own, term->to - term->from, c + term->from * N, N);
-        }
+        add_terms<Float32, N>(more, count, c);
     }
     static void score(const T* queries, int64_t width, const T* keys, int64_t rows, float* scores) {
         sum_term<false>(Term<T, FloatRows>{queries, width, width, {keys, BLOCK}}, rows, scores, BLOCK);
@@ -136,7 +130,7 @@ struct Float32 {
         sum_term<true>(Term<T, FloatRows>{probabilities, BLOCK, BLOCK, {values, width}}, rows, out, width);
     }
 
-  private:
+    // c [rows, columns] = the term, or += with ADD.
     template <bool ADD, class Right>
     static void sum_term(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         constexpr bool IS_WIDE = std::is_base_of_v<FloatRows, Right>;
@@ -152,6 +146,7 @@ struct Float32 {
         }
     }
 
+  private:
     template <bool ADD, class Right>
     static void sum_rows(const Term<T, Right>& term, int64_t rows, float* c, int64_t columns) {
         auto sum = [&](auto group, int64_t row) {
