@@ -109,6 +109,17 @@ static inline float reduce_max(V x) {
     return maximum;
 }
 
+// Whether any lane is greater.
+static inline bool any_greater(V x, V y) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_GT_OQ);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)(x > y));
+#else
+    return reduce_max(x - y) > 0;
+#endif
+}
+
 static inline V vmax(V x, V y) { return x > y ? x : y; }
 
 // exp with a relative error of 2e-7 (Cephes, expf); 0 below e^-60, which is negligible beside 1.

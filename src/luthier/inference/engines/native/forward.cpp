@@ -282,11 +282,13 @@ template <class F, class Panel> class Forward {
         }
     }
 
-    // A row of scores [64], of which `visible` count, to probabilities relative to the row's maximum so far; rescales the
-    // row's sum and output where the maximum grows.
-    void online_softmax(const float* scores, T* probabilities, int64_t visible, float& row_max, float& row_sum,
+    // A row of scores [64], of which `visible` count, to exponentials relative to the row's reference: its maximum when
+    // it was set. Where a score exceeds it by `GROWTH` or more, it is set again, and the row's sums and output are
+    // rescaled. So all exponentials are small enough, and few blocks of keys need the maximum of their scores.
+    void online_softmax(const float* scores, T* exponentials, int64_t visible, float& reference, V& sums,
                         float* out) const {
-        V scaled[BLOCK / W], maxima = broadcast(row_max), column;
+        constexpr float GROWTH = 8;
+        V scaled[BLOCK / W], maxima = broadcast(MINUS_INFINITY), column;
         for (int64_t i = 0; i < BLOCK / W; i++) scaled[i] = get(scores + i * W) * scale;
         if (visible < BLOCK) {
             for (int64_t i = 0; i < W; i++) column[i] = i;
@@ -294,18 +296,18 @@ template <class F, class Panel> class Forward {
                 scaled[i] = column < broadcast(float(visible)) ? scaled[i] : broadcast(MINUS_INFINITY);
         }
         for (int64_t i = 0; i < BLOCK / W; i++) maxima = vmax(scaled[i], maxima);
-        const float maximum = F::reduce_max(maxima);
-        const float rescale = maximum == row_max ? 1 : F::vexp(broadcast(row_max - maximum))[0];
-        V sums = {};
-        for (int64_t i = 0; i < BLOCK / W; i++) {
-            V exponential = F::vexp(scaled[i] - maximum);
-            sums += exponential;
-            F::store(probabilities + i * W, exponential);
-        }
-        if (rescale != 1)
+        if (any_greater(maxima, broadcast(reference + GROWTH))) {
+            const float maximum = F::reduce_max(maxima);
+            const V rescale = F::vexp(broadcast(reference - maximum));
             for (int64_t i = 0; i < head_width; i += W) put(out + i, get(out + i) * rescale);
-        row_sum = row_sum * rescale + F::reduce_sum(sums);
-        row_max = maximum;
+            sums *= rescale;
+            reference = maximum;
+        }
+        for (int64_t i = 0; i < BLOCK / W; i++) {
+            const V exponential = F::vexp(scaled[i] - reference);
+            sums += exponential;
+            F::store(exponentials + i * W, exponential);
+        }
     }
 
     // A task is one key/value head of 32 rows: tokens times the query heads that share it.
@@ -318,8 +320,9 @@ template <class F, class Panel> class Forward {
             const auto [index, first] = tasks.attention_tasks[task / p.kv_heads];
             const Sequence& sequence = p.sequences[index];
             const int64_t kv_head = task % p.kv_heads, count = min64(ROWS, sequence.count * heads_per_kv - first);
-            float row_max[ROWS], row_sum[ROWS] = {};
-            for (float& maximum : row_max) maximum = MINUS_INFINITY;
+            float references[ROWS];
+            V sums[ROWS] = {};
+            for (float& reference : references) reference = MINUS_INFINITY;
             memset(out, 0, 4 * ROWS * head_width);
             auto token = [&](int64_t r) { return sequence.begin + (first + r) / heads_per_kv; };
             auto head = [&](int64_t r) { return kv_head * heads_per_kv + (first + r) % heads_per_kv; };
@@ -340,8 +343,8 @@ template <class F, class Panel> class Forward {
                 for (int64_t r = 0; r < count; r++) {
                     const int64_t visible = sequence.past + (first + r) / heads_per_kv + 1 - block * BLOCK;
                     if (visible > 0)
-                        online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, min64(visible, BLOCK), row_max[r],
-                                       row_sum[r], out + r * head_width);
+                        online_softmax(scores + r * BLOCK, probabilities + r * BLOCK, min64(visible, BLOCK), references[r],
+                                       sums[r], out + r * head_width);
                     else memset(probabilities + r * BLOCK, 0, sizeof(T) * BLOCK);
                 }
                 // Before the probabilities are read: a tile cannot be loaded from stores that are still on their way.
@@ -350,8 +353,8 @@ template <class F, class Panel> class Forward {
                 scores = next;
             }
             for (int64_t r = 0; r < count; r++) {
-                for (int64_t i = 0; i < head_width; i += W)
-                    F::store(rows + i, get(out + r * head_width + i) / row_sum[r]);
+                const float sum = F::reduce_sum(sums[r]);
+                for (int64_t i = 0; i < head_width; i += W) F::store(rows + i, get(out + r * head_width + i) / sum);
                 memcpy(attended + token(r) * heads_width + head(r) * p.head_width, rows, sizeof(T) * p.head_width);
             }
         }

@@ -1,4 +1,8 @@
 // AMX in bfloat16: tiles of 16 rows and 16 columns.
+//
+// A few rows are multiplied by vectors instead, without storing widened weights for a tile of which most rows are empty.
+// Their sums have the bits of TDPBF16PS (Intel's manual): of 32 inputs the even and the odd ones are summed apart, by
+// fused multiply-add in float32 with denormals as zeros; then both sums are added, and that to the sum so far.
 
 #pragma once
 
@@ -6,6 +10,22 @@
 #include "amx.h"
 
 namespace {
+
+template <int R> using RowSums = __m512[R][2];  // of R rows and 16 outputs, in any two vectors that fold to them
+
+// Adds 32 inputs of R rows, as float32 in pairs [R, 16, 2], times a half panel in bfloat16.
+template <int R> inline void add_pairs(RowSums<R>& sums, const float* rows, const Tiles::Vectors& tile) {
+    for (int64_t p = 0; p < STEP / 2; p++) {
+        const __m512i pair = (__m512i)tile.pair(p);
+        const __m512 even = (__m512)_mm512_slli_epi32(pair, 16);
+        const __m512 odd = (__m512)_mm512_and_si512(pair, _mm512_set1_epi32(0xffff0000));
+        for (int r = 0; r < R; r++) {
+            sums[r][0] = _mm512_fmadd_ps(_mm512_set1_ps(rows[r * STEP + 2 * p]), even, sums[r][0]);
+            sums[r][1] = _mm512_fmadd_ps(_mm512_set1_ps(rows[r * STEP + 2 * p + 1]), odd, sums[r][1]);
+        }
+    }
+}
+inline __m512 folded(const __m512 (&sums)[2], const Tiles::Vectors&) { return _mm512_add_ps(sums[0], sums[1]); }
 
 struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are multiplied with their scales
     using Wide = Tiles;
@@ -29,6 +49,13 @@ struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are m
             return _mm512_cvtne2ps_pbh(_mm512_mul_ps(widened(first + 32 * p + 16), upper_scales),
                                        _mm512_mul_ps(widened(first + 32 * p), lower_scales));
         }
+        // The same numbers as float32: the even and the odd weight of 8 outputs by turns. A product of 24 bits less what
+        // it has beyond the upper 8 (Dekker, 1971); to add 0 keeps the compiler from fusing the last two steps.
+        static __m512 rounded(const int8_t* from, __m512 scales) {
+            const __m512 integers = widened(from), wide_scales = _mm512_mul_ps(scales, _mm512_set1_ps(65537));
+            const __m512 wide = _mm512_fmadd_ps(integers, wide_scales, _mm512_setzero_ps());
+            return _mm512_sub_ps(wide, _mm512_fnmadd_ps(integers, scales, wide));
+        }
     };
     Vectors vectors(int64_t k, int64_t n) const {
         const __m512 each = (__m512)load(scales(k) + n, W);
@@ -43,12 +70,36 @@ struct QuantizedTiles : QuantizedPanel {  // rounded to bfloat16 when they are m
     }
 };
 
+template <int R> inline void add_pairs(RowSums<R>& sums, const float* rows, const QuantizedTiles::Vectors& tile) {
+    for (int64_t p = 0; p < STEP / 2; p++) {
+        fetch_ahead(tile.first + 32 * p);
+        const __m512 lower = tile.rounded(tile.first + 32 * p, tile.lower_scales);
+        const __m512 upper = tile.rounded(tile.first + 32 * p + 16, tile.upper_scales);
+        for (int r = 0; r < R; r++) {
+            const __m512 pair = (__m512)_mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)(rows + r * STEP + 2 * p)));
+            sums[r][0] = _mm512_fmadd_ps(pair, lower, sums[r][0]);
+            sums[r][1] = _mm512_fmadd_ps(pair, upper, sums[r][1]);
+        }
+    }
+}
+inline __m512 folded(const __m512 (&sums)[2], const QuantizedTiles::Vectors&) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    return _mm512_add_ps(_mm512_permutex2var_ps(sums[0], even, sums[1]), _mm512_permutex2var_ps(sums[0], odd, sums[1]));
+}
+
 struct AmxBf16 : Bf16Layout {
     static constexpr int64_t GROUP = 16;
-    using ThreadState = amx::TileConfig;
+    struct ThreadState : amx::TileConfig {  // and denormals are zeros, as for AMX itself
+        const unsigned previous = _mm_getcsr();
+        ThreadState() { _mm_setcsr(previous | 0x8040); }
+        ~ThreadState() { _mm_setcsr(previous); }
+    };
 
     template <int64_t N, class Right>
     static void multiply(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, int64_t rows, float* c) {
+        if (rows == 1) return multiply_few<1, N>(first, more, count, c);
+        if (rows == 2) return multiply_few<2, N>(first, more, count, c);
         const bool over_16 = rows > 16;
         _tile_zero(0);
         _tile_zero(1);
@@ -70,6 +121,29 @@ struct AmxBf16 : Bf16Layout {
     }
 
   private:
+    template <int R, int64_t N, class Right>
+    static void multiply_few(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, float* c) {
+        __m512 sums[R][N / 16] = {};
+        add_term_of_few(sums, first);
+        for (int index = 0; index < count; index++) add_term_of_few(sums, (const Term<T, Tiles>&)more[index]);
+        for (int r = 0; r < R; r++)
+            for (int64_t n = 0; n < N; n += 16) _mm512_storeu_ps(c + r * N + n, sums[r][n / 16]);
+    }
+    template <int R, size_t VECS, class Right>
+    INLINED static void add_term_of_few(__m512 (&sums)[R][VECS], const Term<T, Right>& term) {
+        alignas(64) float rows[R * STEP];
+        for (int64_t k = 0; k < term.depth; k += STEP) {
+            for (int r = 0; r < R; r++)
+                for (int64_t i = 0; i < STEP; i += W)
+                    *(V*)(rows + r * STEP + i) = load((const bf16*)term.left + r * term.stride + k + i, W);
+            for (size_t v = 0; v < VECS; v++) {
+                RowSums<R> of_step = {};
+                const auto tile = term.right.vectors(k, v * W);
+                add_pairs<R>(of_step, rows, tile);
+                for (int r = 0; r < R; r++) sums[r][v] = _mm512_add_ps(sums[r][v], folded(of_step[r], tile));
+            }
+        }
+    }
     // Adds a term to tiles 0 and 1, and for more than 16 rows to 2 and 3; the sum of a row is the same in both cases.
     template <int64_t N, bool OVER_16> static inline void add_term(const Term<T, Tiles>& term) {
         add_tiles<N, OVER_16>(term.left, term.stride, term.depth, term.right.data);
