@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 from machine import busy_programs, describe_machine, hold_to_tier
+from safetensors.torch import load_file
 from serving_llama import LlamaServer
 from target_row import Row
 
@@ -71,6 +72,8 @@ class Bench:
         self.llama = LlamaServer(base, self.adapters, scratch, Settings().cache, arguments.llama)
         bits = 8.5 if self.ours.eight_bits else 16
         self.nbytes = bits / 16 * sum(file.stat().st_size for file in base.glob("*.safetensors"))
+        factors = load_file(self.adapters[0] / "adapter_model.safetensors").values()
+        self.adapter_nbytes = 2 * sum(factor.numel() for factor in factors)  # as bfloat16; some tiers read float32
 
     def engine(self, **options: int) -> Engine:
         return build_engine(self.base, self.options(**options))
@@ -151,12 +154,18 @@ def _one_stream(bench: Bench) -> list[Row]:
     if bench.cpu:
         return rows
     target = bench.targets["bandwidth"]
-    most = _bandwidth() / bench.nbytes  # how often the weights can be read through
-    ceiling = f"of {most:.0f}/s, which {most * bench.nbytes / 1e9:.1f} GB/s allow"
+    bandwidth = _bandwidth()
+
+    def share(name: str, tokens_per_second: float, nbytes: float) -> Row:
+        most = bandwidth / nbytes  # how often the weights can be read through
+        detail = f"of {most:.0f}/s, which {bandwidth / 1e9:.1f} GB/s allow"
+        return Row(name, target, tokens_per_second / most, detail)
+
+    with_adapter = bench.nbytes + bench.adapter_nbytes
     return [
         *rows,
-        Row("one stream of the base, share of the memory's bandwidth", target, measured["base"] / most, ceiling),
-        Row("one stream with an adapter, the same share", target, measured[OURS] / most, ceiling),
+        share("one stream of the base, share of the memory's bandwidth", measured["base"], bench.nbytes),
+        share("one stream with an adapter, the same share", measured[OURS], with_adapter),
     ]
 
 

@@ -97,16 +97,25 @@ static inline float to_float(const bf16* x) {
     return value;
 }
 
+// Halves are added, or compared, until one lane is left.
 static inline float reduce_sum(V x) {
-    float total = 0;
-    for (int i = 0; i < W; i++) total += x[i];
-    return total;
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)x);
+#else
+    for (int width = W / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) x[i] += x[i + width];
+    return x[0];
+#endif
 }
 
 static inline float reduce_max(V x) {
-    float maximum = x[0];
-    for (int i = 1; i < W; i++) maximum = x[i] > maximum ? x[i] : maximum;
-    return maximum;
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    for (int width = W / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
+    return x[0];
+#endif
 }
 
 // Whether any lane is greater.

@@ -80,7 +80,7 @@ static inline void online_softmax(const float* scores, uint16_t* probabilities, 
         scaled[i] = x;
         maxima = vmax(x, maxima);
     }
-    float maximum = _mm512_reduce_max_ps((__m512)maxima), rescale = vexp(broadcast(row_max - maximum))[0];
+    float maximum = reduce_max(maxima), rescale = vexp(broadcast(row_max - maximum))[0];
     V sums = {};
     for (int64_t i = 0; i < BLOCK / W; i++) {
         V exponential = vexp(scaled[i] - maximum);
@@ -89,7 +89,7 @@ static inline void online_softmax(const float* scores, uint16_t* probabilities, 
     }
     if (rescale != 1)
         for (int64_t i = 0; i < padded_width; i += W) store(accumulated + i, load(accumulated + i, W) * rescale, W);
-    row_sum = row_sum * rescale + _mm512_reduce_add_ps((__m512)sums);
+    row_sum = row_sum * rescale + reduce_sum(sums);
     row_max = maximum;
 }
 

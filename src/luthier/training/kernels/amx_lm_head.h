@@ -34,7 +34,7 @@ static void online_softmax(const uint16_t* x, int64_t width, const VocabularyBlo
                 if (softcap) row = vtanh(row * (1 / softcap)) * softcap;
                 maxima = vmax(row, maxima);
             }
-        const float maximum = _mm512_reduce_max_ps((__m512)maxima);
+        const float maximum = reduce_max(maxima);
         const float rescale = vexp(broadcast(state.row_max[r] - maximum))[0];
         for (int64_t at = 0; at < block.count; at += STEP)
             for (int64_t i = 0; i < STEP; i += W) {
@@ -49,7 +49,7 @@ static void online_softmax(const uint16_t* x, int64_t width, const VocabularyBlo
             state.target_logit[r] = logits[column / STEP * STEP * STEP + r * STEP + column % STEP];
         if (rescale != 1 && sums)
             for (int64_t i = 0; i < width; i += W) *(V*)(sums + r * width + i) *= rescale;
-        state.row_sum[r] = state.row_sum[r] * rescale + _mm512_reduce_add_ps((__m512)row_sums);
+        state.row_sum[r] = state.row_sum[r] * rescale + reduce_sum(row_sums);
         state.row_max[r] = maximum;
     }
 }

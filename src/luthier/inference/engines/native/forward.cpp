@@ -142,7 +142,7 @@ template <class F, class Panel> class Forward {
     float inverse_rms(const float* row) const {
         V squares = {};
         for (int64_t i = 0; i < hidden_width; i += W) squares += get(row + i) * get(row + i);
-        return 1 / __builtin_sqrtf(F::reduce_sum(squares) / p.hidden_size + epsilon);
+        return 1 / __builtin_sqrtf(reduce_sum(squares) / p.hidden_size + epsilon);
     }
 
     void rms_norm(const float* row, const float* weight, T* to) const {
@@ -297,7 +297,7 @@ template <class F, class Panel> class Forward {
         }
         for (int64_t i = 0; i < BLOCK / W; i++) maxima = vmax(scaled[i], maxima);
         if (any_greater(maxima, broadcast(reference + GROWTH))) {
-            const float maximum = F::reduce_max(maxima);
+            const float maximum = reduce_max(maxima);
             const V rescale = F::vexp(broadcast(reference - maximum));
             for (int64_t i = 0; i < head_width; i += W) put(out + i, get(out + i) * rescale);
             sums *= rescale;
@@ -353,7 +353,7 @@ template <class F, class Panel> class Forward {
                 scores = next;
             }
             for (int64_t r = 0; r < count; r++) {
-                const float sum = F::reduce_sum(sums[r]);
+                const float sum = reduce_sum(sums[r]);
                 for (int64_t i = 0; i < head_width; i += W) F::store(rows + i, get(out + r * head_width + i) / sum);
                 memcpy(attended + token(r) * heads_width + head(r) * p.head_width, rows, sizeof(T) * p.head_width);
             }

@@ -57,8 +57,6 @@ struct Bf16Layout {  // of all formats whose activations are bfloat16
 
     static void store(T* to, V x) { *(UnalignedS*)to = round_to_bf16(x); }
     static V vexp(V x) { return avx512::vexp(x); }
-    static float reduce_sum(V x) { return _mm512_reduce_add_ps((__m512)x); }
-    static float reduce_max(V x) { return _mm512_reduce_max_ps((__m512)x); }
 };
 
 struct Avx512Bf16 : Bf16Layout {

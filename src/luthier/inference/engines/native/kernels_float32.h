@@ -114,8 +114,6 @@ struct Float32 {
 
     static void store(T* to, V x) { *(UnalignedV*)to = x; }
     static V vexp(V x) { return ::vexp(x); }
-    static float reduce_sum(V x) { return ::reduce_sum(x); }
-    static float reduce_max(V x) { return ::reduce_max(x); }
 
     // c [rows, N] = the sum of the terms.
     template <int64_t N, class Right>
