@@ -149,6 +149,8 @@ static inline V vexp(V argument) {
     return argument < broadcast(-60.0f) ? V{} : p;
 }
 
+static inline V sigmoid(V x) { return 1 / (1 + vexp(-x)); }
+
 // tanh with an absolute error of 2e-7.
 static inline V vtanh(V x) { return 1 - 2 / (vexp(2 * x) + 1); }
 

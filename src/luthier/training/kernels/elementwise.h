@@ -6,6 +6,19 @@
 #pragma once
 
 #include "simd.h"
+#if defined(__AVX512BF16__)
+#include "avx512.h"
+#endif
+
+// As exact as the dtype of the pointer can show.
+static inline V sigmoid_like(V x, const float*) { return sigmoid(x); }
+static inline V sigmoid_like(V x, const bf16*) {
+#if defined(__AVX512BF16__)
+    return avx512::sigmoid(x);
+#else
+    return sigmoid(x);
+#endif
+}
 
 // out = x / rms(x) * weight. `inverse_rms` [T] is written, or read if `recompute` is set.
 template <class T>
@@ -66,7 +79,7 @@ static void gated(const T* gate_up, T* out, int64_t out_stride, int64_t tokens, 
         const T *gate = gate_up + 2 * t * width, *up = gate + width;
         for (int64_t i = 0; i < width; i += W) {
             V a = load(gate + i, width - i);
-            V out_row = a / (1 + vexp(-gate_argument<is_gelu>(a))) * load(up + i, width - i);
+            V out_row = a * sigmoid_like(gate_argument<is_gelu>(a), gate) * load(up + i, width - i);
             store(out + t * out_stride + i, out_row, width - i);
         }
     }
@@ -83,7 +96,7 @@ static void gated_backward(const T* grad_out, int64_t grad_stride, const T* gate
         for (int64_t i = 0; i < width; i += W) {
             int64_t count = width - i;
             V a = load(gate + i, count), b = load(up + i, count), grad = load(grad_row + i, count);
-            V sigmoid = 1 / (1 + vexp(-gate_argument<is_gelu>(a))), gated = a * sigmoid;
+            V sigmoid = sigmoid_like(gate_argument<is_gelu>(a), gate), gated = a * sigmoid;
             store(grad_up + i, grad * gated, count);
             store(grad_gate + i, grad * b * sigmoid * (1 + (a - gated) * gate_slope<is_gelu>(a)), count);
             store(activation + t * width + i, gated * b, count);

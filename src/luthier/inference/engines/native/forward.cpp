@@ -99,7 +99,7 @@ template <class F, class Panel> class Forward {
                     for (int64_t r = 0; r < count; r++, to += inner_width, c += PANEL)
                         for (int64_t n = 0; n < HALF_PANEL; n += W) {
                             V gate = get(c + n);
-                            F::store(to + n, gate / (1 + vexp(-gate)) * get(c + HALF_PANEL + n));
+                            F::store(to + n, gate * F::sigmoid(gate) * get(c + HALF_PANEL + n));
                         }
                 });
                 project(activation, inner_width, layer.down, p.hidden_size, index, DOWN, add_to_residual);

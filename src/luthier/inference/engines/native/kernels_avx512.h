@@ -57,6 +57,7 @@ struct Bf16Layout {  // of all formats whose activations are bfloat16
 
     static void store(T* to, V x) { *(UnalignedS*)to = round_to_bf16(x); }
     static V vexp(V x) { return avx512::vexp(x); }
+    static V sigmoid(V x) { return avx512::sigmoid(x); }
 };
 
 struct Avx512Bf16 : Bf16Layout {

@@ -114,6 +114,7 @@ struct Float32 {
 
     static void store(T* to, V x) { *(UnalignedV*)to = x; }
     static V vexp(V x) { return ::vexp(x); }
+    static V sigmoid(V x) { return ::sigmoid(x); }
 
     // c [rows, N] = the sum of the terms.
     template <int64_t N, class Right>
