@@ -247,6 +247,24 @@ def test_conversations_in_the_cells_of_a_table(tmp_path: Path) -> None:
     assert [f.key for f in findings] == ["id"]
 
 
+@pytest.mark.parametrize("key", ["messages", "conversations"])
+@pytest.mark.parametrize(("speaker", "text"), [("role", "content"), ("from", "value")])
+def test_cells_may_be_the_output_of_python(tmp_path: Path, key: str, speaker: str, text: str) -> None:
+    turns = [{speaker: turn["role"], text: turn["content"], "name": None} for turn in CHAT["messages"]]
+    pairs, findings = checked(tmp_path / "t.csv", table(("id", key), ("a1", str(turns)), ("a2", str(turns))))
+    assert pairs == [("a, b", "c, d")] * 2
+    assert {finding.severity for finding in findings} <= {"warning", "note"}
+
+
+@pytest.mark.parametrize("cell", ["[{'role': 'user'}\n {'role': 'assistant'}]", "__import__('os')", "Hello", "[" * 999])
+def test_no_repair_is_promised_for_a_cell_that_cannot_be_read(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.csv").write_text(table(("messages",), (cell,)))
+    with prepared(tmp_path / "t.csv") as file:
+        (finding,) = check_file(file.path, minimum_examples=1).findings
+    assert finding.code == "missing_messages_list"
+    assert "--fix" not in finding.remedy("en") + finding.remedy("zh")
+
+
 def test_messages_in_text_are_decoded_by_a_repair(tmp_path: Path) -> None:
     (tmp_path / "f").write_text(json.dumps({"messages": json.dumps(CHAT["messages"])}))
     assert "is a string" in check_file(tmp_path / "f", minimum_examples=1).findings[0].text("en")

@@ -48,6 +48,27 @@ def test_earlier_turns_are_read_by_their_keys(tmp_path: Path, question: str, ans
         assert findings == []
 
 
+@pytest.mark.parametrize("key", ["history", "历史", "turns", "chat_history"])
+@pytest.mark.parametrize("beside", [{"instruction": "And?", "output": "The Oder."}, {}])
+def test_earlier_turns_of_the_only_object_are_not_its_examples(
+    tmp_path: Path, key: str, beside: dict[str, str]
+) -> None:
+    turns = [{"question": "Which river?", "answer": "The Elbe."}, {"question": "Where?", "answer": "In Saxony."}]
+    examples, findings = checked(tmp_path / "f", beside | {key: turns})
+    assert len(examples) == 1
+    if key == "chat_history" or (not beside and key != "turns"):
+        assert any(finding.severity == "error" for finding in findings)
+    elif key != "turns":
+        assert len(examples[0]["messages"]) == 6
+
+
+def test_a_system_prompt_beside_the_list_of_examples_is_a_warning(tmp_path: Path) -> None:
+    records = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(3)]
+    examples, findings = checked(tmp_path / "f", {"system": "Be brief.", "data": records})
+    assert len(examples) == 3
+    assert [(f.code, f.key, f.severity) for f in findings] == [("column_unused", "system", "warning")]
+
+
 @pytest.mark.parametrize(
     "turn",
     [

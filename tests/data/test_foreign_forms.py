@@ -24,6 +24,8 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("trace", {"input": [ASKED], "expectedOutput": "The Elbe", "id": "t"}),
     ("trace", {"input": {"messages": [ASKED]}, "output": {"role": "assistant", "content": "The Elbe"}}),
     ("evals", {"item": {"river": "Elbe", "length": 1094}}),
+    ("source and target", {"source": "The Elbe rises in the Giant Mountains.", "target": "Die Elbe entspringt dort."}),
+    ("source and target", {"id": 1, "source": "pear", "translation": "Birne"}),
     ("one text", {"text": "Q: Which river? A: The Elbe"}),
     ("one text", {"system": "You are", "chat": "USER: a ASSISTANT: b"}),
 ]

@@ -262,3 +262,24 @@ def test_a_word_that_an_answer_may_depend_on_is_not_dropped(tmp_path: Path, extr
 def test_numbers_times_and_identifiers_are_dropped_from_messages(tmp_path: Path, extra: dict[str, Any]) -> None:
     out, rejects, repairs = repaired(tmp_path / "file", line({"messages": [USER | extra, ANSWER | {"id": 1}]}).encode())
     assert (json.loads(out), rejects, repairs.counts) == (GOOD, [], {"message_unrecognized_key": 1})
+
+
+@pytest.mark.parametrize("flag", [{"is_train": False}, {"trainable": "no"}, {"skip": True}, {"不训练": 1}])
+def test_an_example_whose_only_answer_is_not_trained_is_rejected_as_its_remedy_says(
+    tmp_path: Path, flag: dict[str, Any]
+) -> None:
+    example = {"messages": [USER, ANSWER | {"weight": 0}, USER, ANSWER | flag]}
+    (finding,) = check_example(example)
+    assert (finding.code, finding.detail) == ("loss_key", "nothing trainable")
+    assert "--fix moves it to the rejects" in finding.remedy("en")
+    assert "--fix 会把它移到被拒绝的行里" in finding.remedy("zh")
+    out, (reject,), _ = repaired(tmp_path / "file", line(example).encode())
+    assert (out, reject["text"]) == (b"", line(example))
+    assert [reason["code"] for reason in reject["reasons"]] == ["loss_key", "nothing_trainable"]
+
+
+def test_an_unused_long_text_is_not_called_superfluous() -> None:
+    for beside in (GOOD, {"prompt": "a", "completion": "b"}):
+        for value, detail in ((TEXT + " " + TEXT, "text"), ("web", ""), ("https://example.org/" + "a" * 60, "")):
+            (finding,) = check_example(beside | {"source": value})
+            assert (finding.code, finding.detail, finding.severity) == ("unrecognized_key", detail, "warning")

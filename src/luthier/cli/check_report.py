@@ -165,7 +165,7 @@ def _count(report: Report, findings: list[Finding]) -> int:
 
 
 def print_group(console: Console, findings: list[Finding], count: int) -> None:
-    """Prints the findings of one code and severity: the first ones, how many more there are, and the remedy."""
+    """Prints the findings of one code and severity: the first ones, how many more there are, and the remedies."""
     severity = findings[0].severity
     name = {"error": say("error", "错误"), "warning": say("warning", "警告"), "note": say("note", "提示")}[severity]
     console.print(Text.assemble((name, STYLES[severity]), f"  {finding_name(findings[0].code)}  ×{count}"))
@@ -174,7 +174,12 @@ def print_group(console: Console, findings: list[Finding], count: int) -> None:
     if count > SHOWN_PER_CODE:
         more = count - SHOWN_PER_CODE
         console.print(say(f"  … and {more} more", f"  ……还有 {more} 处"))
-    console.print(printable(f"  → {findings[0].remedy()}\n"), soft_wrap=True)
+    remedies: dict[str | None, str] = {}
+    for finding in findings:  # a special case has a remedy of its own
+        remedies.setdefault(finding.variant, finding.remedy())
+    for remedy in remedies.values():
+        console.print(printable(f"  → {remedy}"), soft_wrap=True)
+    console.print()
 
 
 def _print_summary(console: Console, path: Path, report: Report, is_validation: bool) -> None:

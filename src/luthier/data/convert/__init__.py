@@ -19,11 +19,10 @@ import orjson
 from luthier.data.convert.forms import Form, recognise_form
 from luthier.data.convert.shapes import ColumnNames, Shape, is_misfit, recognise_shape
 from luthier.data.convert.text import open_text
-from luthier.data.examples.key_meanings import is_harmless
+from luthier.data.examples.key_meanings import is_long_text, meaning_of
 from luthier.data.findings import Finding, make_finding
 from luthier.types.json_lines import in_one_line
 
-_LONG_TEXT = 60  # characters
 _MAX_UNUSED_KEYS = 20
 
 
@@ -80,16 +79,16 @@ class _Unused:
     def __init__(self) -> None:
         self._counts = Counter[str]()
         self._samples: dict[str, Any] = {}
-        self._texts = Counter[str]()  # the number of long texts among the values of each key
+        self._texts = Counter[str]()  # how many values of each key are long texts or have a meaning
 
     def add(self, members: dict[str, Any]) -> None:
         for key, value in members.items():
             self._counts[key] += 1
             self._samples.setdefault(key, value)
-            self._texts[key] += not is_harmless(key, value) and len(str(value)) > _LONG_TEXT
+            self._texts[key] += is_long_text(key, value) or meaning_of(key, value) is not None
 
     def findings(self) -> Iterator[Finding]:
-        """One per key; a warning where most values are long texts."""
+        """One per key; a warning where most values are long texts or have a meaning."""
         for key, count in self._counts.most_common(_MAX_UNUSED_KEYS):
             finding = make_finding("column_unused", key=key, value=self._samples[key], detail=str(count))
             yield replace(finding, severity="warning") if self._texts[key] * 2 > count else finding

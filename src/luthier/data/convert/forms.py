@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from luthier.data.convert.records import HISTORIES
+from luthier.data.convert.shapes import CONVERSATIONS
 from luthier.data.convert.tables import csv_rows, has_known_names, looks_like_table, open_table, records
 from luthier.data.convert.workbooks import PARQUET, is_workbook, parquet_rows, workbook_rows
 from luthier.data.examples.example import kind_of
@@ -22,6 +24,7 @@ _SAMPLE_SIZE = 50  # records from which the shape is recognised
 _CHUNK = 256 * 1024
 _BETWEEN_VALUES = " \t\r\n,"  # commas separate the elements of an array
 _DELIMITERS = ",\t;|"
+_SPLIT_KEYS = frozenset(("columns", "index", "data"))  # of pandas
 _CONVERSATION_COLUMNS = frozenset(("messages", "conversations", "conversation"))
 _JSON_IN_TEXT = re.compile(r"""[\[{]\s*["'{\[]|["']\s*:""")  # never occurs in a column name
 
@@ -85,12 +88,19 @@ def _unwrapped(form: Form) -> Form:
     if not isinstance(value, dict) or kind_of(value):
         return form
     if rows := _pandas_rows(value):
-        return Form("pandas columns", lambda: iter(rows), is_table=True)
-    lists = [key for key, member in value.items() if _is_list_of_examples(member) and "conversation" not in key.lower()]
-    if len(lists) != 1:
+        rest = {key: member for key, member in value.items() if key not in _SPLIT_KEYS and key not in rows[0]}
+        return Form("pandas columns", lambda: iter(rows), is_table=True, unused=rest)
+    lists = [key for key, member in value.items() if _is_list_of_examples(member) and not _names_turns(key)]
+    rest = {key: member for key, member in value.items() if key not in lists}
+    if len(lists) != 1 or has_known_names(rest, at_least=2):  # an example that has a list beside its texts
         return form
-    rest = {key: member for key, member in value.items() if key != lists[0]}
     return Form(f"one object with the list {lists[0]}", lambda: iter(value[lists[0]]), unused=rest)
+
+
+def _names_turns(key: str) -> bool:
+    """Whether a list under this key is one conversation, not many examples."""
+    name = key.strip().lower()
+    return name in CONVERSATIONS or any(word in name for word in ("conversation", *HISTORIES))
 
 
 def _is_list_of_examples(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from luthier.data.convert.conversations import definitions, is_turn, messages_of, question_messages
 from luthier.data.convert.records import (
     ANSWER_KEYS,
+    HISTORIES,
     Converted,
     Example,
     account,
@@ -98,7 +99,7 @@ def _prompt(record: Example, answers: set[str]) -> tuple[list[Example], set[str]
     system = system_prompt(record)
     used = {*system.keys, "tools"}
     messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
-    history = find(record, ("history", "历史"))
+    history = find(record, HISTORIES)
     turns = history_turns(record[history]) if history else []
     if history and turns is not None:
         used.add(history)

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from luthier.data.examples.key_meanings import is_empty, meaning_of, truth_of
+from luthier.data.jsonl.exact_values import python_value
 
 SYSTEMS = ("system", "system_prompt", "系统", "系统提示", "系统提示词", "systemprompt", "system_message")
 CONTEXTS = (
     "input", "context", "passage", "document", "background", "knowledge", "evidence", "article", "paragraph",
     "输入", "上下文", "材料", "背景", "文章", "段落", "参考资料",
 )  # fmt: skip
+HISTORIES = ("history", "历史")
 QUESTION_KEYS, ANSWER_KEYS = (  # of objects inside an example: turns, earlier turns
     ("human", "user", "input", "question", "prompt", "instruction", "query", "q", "问", "问题", "提问", "用户"),
     ("assistant", "gpt", "output", "answer", "response", "completion", "reply", "a", "答", "回答", "答案"),
@@ -66,13 +68,16 @@ def is_filled_text(value: Any) -> bool:
 
 
 def decoded(value: Any) -> Any:
-    """The value of a JSON text; any other value, and a text that is not JSON, unchanged."""
+    """The value of a text that is JSON, or the object or list that Python's `print` wrote, as pandas does for a cell
+    of a table; any other value, and any other text, unchanged.
+    """
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return value
+        printed = python_value(value)
+        return value if printed is None else printed
 
 
 def question_key(record: Example, names: Iterable[str]) -> str | None:

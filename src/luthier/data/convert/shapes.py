@@ -20,6 +20,7 @@ from luthier.data.convert.conversations import (
 from luthier.data.convert.preferences import from_preference
 from luthier.data.convert.records import (
     CONTEXTS,
+    HISTORIES,
     Converted,
     Example,
     account,
@@ -60,7 +61,7 @@ ANSWERS = (
     "回复",
     "标准答案",
 )
-_CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat", "turns", "对话")
+CONVERSATIONS = ("messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat", "turns", "对话")
 
 
 class ColumnNames(NamedTuple):
@@ -115,7 +116,7 @@ def is_misfit(record: Example) -> bool:
 def _shape_of_messages(objects: list[Example], is_table: bool) -> Shape | None:
     """The shape of objects that have the keys of examples, but values of another form."""
     if is_table and any(isinstance(record.get("messages"), str) for record in objects):
-        return Shape("messages as JSON text", _from_text)
+        return Shape("messages as text", _from_text)
     if any(isinstance(decoded_turns(record.get("prompt")), list) and "completion" in record for record in objects):
         return Shape("prompt and completion as messages", _from_message_lists)
     if any(map(_has_foreign_turns, objects)):
@@ -124,7 +125,7 @@ def _shape_of_messages(objects: list[Example], is_table: bool) -> Shape | None:
 
 
 def _shape_of_keys(keys: list[str], objects: list[Example], is_table: bool) -> Shape | None:
-    conversation = next((name for name in _CONVERSATIONS if any(_has_turns(record, name) for record in objects)), None)
+    conversation = next((name for name in CONVERSATIONS if any(_has_turns(record, name) for record in objects)), None)
     if conversation:
         lists = [_turns(record, conversation) for record in objects]
         if any(turns and _is_turn_pair(turns[0]) for turns in lists):
@@ -176,7 +177,7 @@ def _pairs(question: str, answer: str, keys: list[str], name: str = "") -> Shape
         if not question_turns:
             return None
         system = system_prompt(record)
-        history = find(record, ("history", "历史"))
+        history = find(record, HISTORIES)
         turns = history_turns(record.get(history)) if history else []
         messages: list[Example] = [{"role": "system", "content": system.value}] if system.value else []
         for asked, answered in turns or []:
@@ -207,7 +208,7 @@ def _is_turn_pair(turn: Any) -> bool:
 
 
 def _from_text(record: Example) -> Converted | None:
-    """Converts a table row whose `messages` and definitions are JSON text."""
+    """Converts a table row whose `messages` and definitions are text."""
     messages = decoded(record.get("messages"))
     if not isinstance(messages, list):
         return None

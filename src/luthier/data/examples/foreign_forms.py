@@ -18,6 +18,8 @@ _ANSWERS = {
     "答案",
 }  # keys that show that the text beside them is not a conversation
 
+_TARGETS = ("target", "summary", "translation")
+
 _REJECTED = frozenset(
     ("rejected", "rejected_response", "rejected_responses", "rejected_output", "rejected_messages",
      "dispreferred")
@@ -51,6 +53,11 @@ def _is_trace(value: _Members) -> bool:
     return bool(answers) and any("role" in message for message in _objects(messages))
 
 
+def _is_text_pair(value: _Members) -> bool:
+    """Whether it has a text under `source` and what is to be written about it under another key."""
+    return isinstance(value.get("source"), str) and any(isinstance(value.get(key), str) for key in _TARGETS)
+
+
 _FORMS: dict[str, Callable[[_Members], bool]] = {
     "preferences": lambda value: rejected_key(value) is not None,
     "batch requests": lambda value: "custom_id" in value and isinstance(value.get("body"), dict),
@@ -60,6 +67,7 @@ _FORMS: dict[str, Callable[[_Members], bool]] = {
     "langsmith": lambda value: isinstance(value.get("inputs"), dict) and "outputs" in value,
     "trace": _is_trace,
     "evals": lambda value: isinstance(value.get("item"), dict),
+    "source and target": _is_text_pair,
     "one text": lambda value: any(
         isinstance(text, str) and not value.keys() & _ANSWERS
         for text in (value.get("chat"), value.get("text"), value.get("dialogue"))

@@ -57,6 +57,7 @@ _DESCRIBING = frozenset(  # one word under these may be what the answer depends 
 _IDENTIFIER = re.compile(r"[!-~]{1,200}|\S{1,8}")
 _TIME = re.compile(r"\d[\d\s:.,/+TZ年月日时分秒-]{0,60}")
 _CODE = re.compile(r"(?=\D*\d)[!-~]{1,40}|[a-z]{2}([-_][A-Za-z]{2,4})?")  # topic_3, zh-CN
+_LONG_TEXT = 60  # characters
 _EMPTY_TEXTS = frozenset(("", "[]", "{}", "null", "none", "nan", "n/a", "#n/a"))
 _NO = frozenset(("false", "0", "no", "0.0", "否"))
 _YES = frozenset(("true", "1", "yes", "1.0", "是"))
@@ -124,6 +125,14 @@ def weight_from_flag(message: dict[str, Any], key: str) -> int | None:
     return None if weight else weight
 
 
+def may_be_trained(message: dict[str, Any]) -> bool:
+    """Whether it is an answer that neither its weight nor a flag certainly excludes from training."""
+    if message.get("role") != "assistant" or message.get("weight") == 0:
+        return False
+    flags = [key for key, value in message.items() if key != "weight" and meaning_of(key, value) == "loss"]
+    return all(weight_from_flag(message, key) != 0 for key in flags)
+
+
 def is_certain_reasoning(message: dict[str, Any], key: str) -> bool:
     """Whether the key of an answer is certainly its reasoning, and it has no other."""
     is_text = isinstance(message[key], str) and bool(message[key])
@@ -168,3 +177,8 @@ def _is_label(name: str, value: Any) -> bool:
 def is_harmless(key: str, value: Any) -> bool:
     """Whether no text of the example is lost without the key. A number or flag may still say how it is trained on."""
     return isinstance(value, bool | int | float) or is_description(key, value)
+
+
+def is_long_text(key: str, value: Any) -> bool:
+    """Whether the value is a long text, whatever the key says, and not an identifier."""
+    return not is_harmless(key, value) and len(str(value)) > _LONG_TEXT

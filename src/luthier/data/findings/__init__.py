@@ -81,6 +81,11 @@ class Finding:
         kind = self._kind()
         return say(kind.remedy_en, kind.remedy_zh, language).format_map(self._fields())
 
+    @property
+    def variant(self) -> str | None:
+        """The name of the special case of its code, which has a remedy of its own; None for the usual case."""
+        return self.detail if (self.code, self.detail) in _VARIANTS else None
+
     def wire(self, *, file_id: str = "", param: str = "training_file") -> str:
         """The sentence of a failed job, in OpenAI's words; always English, messages counted from 1."""
         wire = kind_of_code(self.code).wire

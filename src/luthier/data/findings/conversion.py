@@ -53,8 +53,8 @@ CONVERSION: dict[str, Kind] = {
     "column_unused": Kind(
         "note", "“{key}” is not used ({detail} values, such as {value})",
         "没有使用“{key}”（{detail} 个值，例如 {value}）",
-        "Fine for an id or a source; if the answer depends on it, add it to the question.",
-        "如果只是编号或来源则没有问题；如果回答要依据它，请写进问题里。",
+        "Fine for an id or the name of a source; if the answer depends on it, add it to the question.",
+        "如果只是编号或来源的名称则没有问题；如果回答要依据它，请写进问题里。",
         "The key '{key}' is not used."),
     "meaningful_key": Kind(
         "error", "“{key}” changes the meaning of this example, but is not used: {value}",
@@ -137,12 +137,24 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
         "Use the direct download link; yours leads to a page about the file, or to one that asks you to sign in.",
         "请使用文件本身的下载链接；链接指向的可能是介绍文件的页面或登录页面。",
         "The file is a web page, not JSONL."),
+    ("unrecognized_key", "text"): Kind(
+        "warning", "“{key}” holds a long text that is not used: {value}", "没有使用“{key}”里的长文本：{value}",
+        "If the answer depends on it, add it to the question; otherwise remove it.",
+        "如果回答要依据它，请写进问题里；否则请删去。",
+        _EXTRA),
     ("loss_key", "example"): Kind(
         "error", "“{key}” is outside the messages, where it has no effect on training: {value}",
         "“{key}” 写在 messages 之外，对训练不起作用：{value}",
         'Write "weight": 0 (not trained) or 1 (trained) on the assistant messages; remove an example that should not '
         "be trained on.",
         '请在 assistant 消息上写 "weight": 0（不训练）或 1（训练）；不要训练的样本请删去。',
+        _EXTRA),
+    ("loss_key", "nothing trainable"): Kind(
+        "error", "“{key}” says that this message is not trained on, nor is any other answer of the example, so there "
+                 "is nothing to learn: {value}",
+        "“{key}” 表示这条消息不参与训练，样本里的其他回答也不参与，无从学习：{value}",
+        'Write "weight": 1 on an answer that should be learned, or remove the example; --fix moves it to the rejects.',
+        '请在要学习的回答上写 "weight": 1，或删去这个样本；--fix 会把它移到被拒绝的行里。',
         _EXTRA),
     ("loss_key", "unclear"): Kind(
         "error", "“{key}” says whether this message is trained on, but the key for that is “weight”: {value}",
@@ -165,19 +177,27 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
     ("content_type", "reasoning"): Kind(
         "error", "“{key}” has parts of type {value}, but reasoning belongs in “reasoning_content”",
         "“{key}” 里有 {value} 类型的内容，思考过程应写在 “reasoning_content” 里",
-        "Move it there, or delete it if the model should not reason; --fix moves it.",
-        "请移到那里；如果不要让模型思考，请删去；--fix 可以移动。",
+        "Move it there, or delete it if the model should not reason; --fix moves it if every part is complete "
+        "and an answer follows.",
+        "请移到那里；如果不要让模型思考，请删去；各部分都完整、后面又有回答时，--fix 可以移动。",
         "{at}: Input should be a valid string"),
     ("content_type", "calls"): Kind(
         "error", "“{key}” has parts of type {value}, the form of calls and results in Anthropic's API",
         "“{key}” 里有 {value} 类型的内容，这是 Anthropic 接口中函数调用和结果的写法",
-        "Write each call into “tool_calls”, and its result as a message with the role tool; --fix does it.",
-        "调用请写进 “tool_calls”，结果写成角色为 tool 的消息；--fix 可以改正。",
+        "Write each call into “tool_calls”, and its result as a message with the role tool; --fix does it if every "
+        "part is complete.",
+        "调用请写进 “tool_calls”，结果写成角色为 tool 的消息；各部分都完整时，--fix 可以改正。",
         "{at}: Input should be a valid string"),
     ("missing_messages_list", "“messages”: text"): Kind(
         "error", '"messages" is a string instead of a list: {value}', "“messages” 是文本，不是列表：{value}",
-        "If the string contains the list as JSON, decode it with json.loads; --fix does it.",
-        "如果文本就是列表的 JSON，请用 json.loads 解码；--fix 可以改正。",
+        "Write the list itself, without quotation marks around it; --fix does it.",
+        "请直接写列表，外面不加引号；--fix 可以改正。",
+        'Line {line}, key "messages": Input should be a valid list with at least one message'),
+    ("missing_messages_list", "“messages”: other text"): Kind(
+        "error", '"messages" is a string that contains no list of messages: {value}',
+        "“messages” 是文本，里面也不是消息的列表：{value}",
+        'Write [{{"role": ..., "content": ...}}, ...]; in a cell of a table, write it with json.dumps.',
+        '请写成 [{{"role": ..., "content": ...}}, ...]；在表格的单元格里请用 json.dumps 写出。',
         'Line {line}, key "messages": Input should be a valid list with at least one message'),
     ("missing_content", "result"): Kind(
         "warning", "the result of the call is empty", "函数的结果是空的",
@@ -203,8 +223,8 @@ VARIANTS: dict[tuple[str, str], Kind] = {  # by code and `Finding.detail`: sente
     ("content_type", "parts"): Kind(
         "error", "“{key}” has parts of type {value}, but in messages the type of a text part is “text”",
         "“{key}” 里有 {value} 类型的内容，消息里的文本类型应为 “text”",
-        'Write each text part as {{"type": "text", "text": ...}}; --fix does it.',
-        '文本请写成 {{"type": "text", "text": ...}}；--fix 可以改正。',
+        'Write each text part as {{"type": "text", "text": ...}}; --fix does it if the parts hold only text.',
+        '文本请写成 {{"type": "text", "text": ...}}；各部分只含文本时，--fix 可以改正。',
         "{at}: Input should be a valid string"),
     ("preference_invalid", "several"): Kind(
         "error", "“{key}” has several answers, but a preference pair has one: {value}",

@@ -61,6 +61,11 @@ FOREIGN_VARIANTS: dict[tuple[str, str], Kind] = {
             "items of an evaluation", "评测用的条目",
             "An eval builds its messages from the fields of item; there is no answer to learn until you write one.",
             "消息由模板从 item 的字段生成；没有写上回答之前，没有可学的内容。"),
+        "source and target": _kind(
+            "pairs of texts", "成对的文本",
+            "Name both keys, such as --question source --answer target, and --fix OUT converts them; to add an "
+            "instruction, write the examples yourself.",
+            "请指定两个键，例如 --question source --answer target，再用 --fix OUT 转换；要加上指令时请自己写。"),
         "one text": _kind(
             "conversations written as one text", "整段对话写成的文本",
             "Split the text into messages at the labels of its speakers (such as USER: and ASSISTANT:).",

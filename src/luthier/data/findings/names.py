@@ -141,7 +141,7 @@ _CONVERSIONS = (  # how the names that `convert` gives begin; the rest, such as 
     ("CR line endings", "以 CR 结尾的行"),
     ("pandas columns", "pandas 的列"),
     ("one object with the list", "一个对象里的列表"),
-    ("messages as JSON text", "写成 JSON 文本的 messages"),
+    ("messages as text", "写成文本的 messages"),
     ("messages of other roles or keys", "使用其他角色或键的消息"),
     ("conversations of question and answer", "一问一答的对话"),
     ("questions and answers", "问答"),

@@ -99,7 +99,8 @@ def repair_file(
 ) -> Repairs:
     """Writes the lines of a JSONL file to `out`, repaired where necessary, and those that keep errors to `rejects`.
 
-    A reject is an object: `line`, `reasons` (code, text and remedy of each error), `text`. With `guess`, guesses are
+    A reject is an object: `line`, `reasons` (code, text and remedy of each error, also of those that would remain
+    after the repairs), `text`. With `guess`, guesses are
     applied. `method`: the training method for which the file is checked.
     Raises `FindingError` for a file that is not text, and `OSError` as `open` does.
     """
@@ -128,8 +129,11 @@ def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repair
         repairs.examples += 1
         return
     text = line.raw.decode("utf-8", "backslashreplace")
+    remaining: list[Finding] = []
     for attempt in () if line.is_truncated else _attempts(line):
-        is_clean = not any(errors_of(Line(line.number, attempt.after.encode(), line.end_bytes), method))
+        faults = list(errors_of(Line(line.number, attempt.after.encode(), line.end_bytes), method))
+        is_clean = not faults
+        remaining += [] if attempt.is_guess else faults
         if is_clean and attempt.is_guess and not guess:
             repairs.add(Repair(line.number, attempt.codes, text, attempt.after, is_guess=True, is_applied=False))
         elif is_clean:
@@ -137,6 +141,8 @@ def _repair_line(line: Line, out: IO[bytes], rejects: IO[bytes], repairs: Repair
             repairs.add(attempt)
             repairs.examples += 1
             return
+    codes = {error.code for error in errors}
+    errors += [fault for fault in remaining if fault.code not in codes]  # those that appear when others are repaired
     reasons = [{"code": error.code, "text": error.text(), "remedy": error.remedy()} for error in errors]
     rejects.write(orjson.dumps({"line": line.number, "reasons": reasons, "text": text}) + b"\n")
     repairs.rejected += 1

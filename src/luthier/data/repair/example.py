@@ -23,8 +23,8 @@ from luthier.data.examples.key_meanings import (
 from luthier.data.examples.preferences import NON_PREFERRED, PREFERRED
 from luthier.data.findings import FindingError
 from luthier.data.jsonl import lossless_json
+from luthier.data.jsonl.exact_values import held_value, parse_exactly, python_value
 from luthier.data.repair.foreign_parts import rewrite_parts
-from luthier.data.repair.text import parse_exactly, python_value
 
 _ROLES = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
@@ -64,7 +64,7 @@ def _json_texts(example: dict[str, Any]) -> Iterator[str]:
     """Decodes messages and definitions that are JSON, or the output of Python's `print`, in a string."""
     for key, code in (("messages", "missing_messages_list"), *((key, "definition_invalid") for key in _DEFINITIONS)):
         if isinstance(text := example.get(key), str):
-            value = _parsed(text) or python_value(text)
+            value = held_value(text)
             if isinstance(value, list) or (isinstance(value, dict) and key in _DEFINITIONS):
                 example[key] = value
                 yield code
@@ -258,12 +258,12 @@ def _calls(message: dict[str, Any]) -> Iterator[str]:
 def _call_forms(message: dict[str, Any]) -> Iterator[str]:
     """Decodes a call that is written as text, and moves the name and arguments of a flat one under `function`."""
     text = message.get("function_call")
-    if isinstance(text, str) and _is_call(call := _parsed(text) or python_value(text)):
+    if isinstance(text, str) and _is_call(call := held_value(text)):
         message["function_call"] = call
         yield "call_invalid"
     for index, call in enumerate(calls := _list(message, "tool_calls")):
         text = call.get("function") if isinstance(call, dict) else None
-        if isinstance(text, str) and _is_call(function := _parsed(text) or python_value(text)):
+        if isinstance(text, str) and _is_call(function := held_value(text)):
             call["function"] = function
             yield "call_invalid"
         if isinstance(call, dict) and "function" not in call:

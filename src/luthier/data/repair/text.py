@@ -3,20 +3,13 @@
 Each parser repairs one kind of fault and succeeds only if the whole text is JSON then.
 """
 
-import ast
-import io
 import json
 import re
-import tokenize
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
-from luthier.data.findings import FindingError
 from luthier.data.jsonl import lossless_json
-from luthier.data.jsonl.reader import parse_json
+from luthier.data.jsonl.exact_values import PARSE_ERRORS, parse_exactly, parse_python
 from luthier.data.jsonl.syntax_diagnosis import QUOTES, is_foreign_space
 
 Repaired = tuple[Any, list[str]]  # (value, codes)
@@ -27,7 +20,6 @@ _BEFORE_VALUE = re.compile(r"\s*(?:\[?\d+\]?\s*[:.)|\t]|\[\d+\]|data:|[-*+•])\
 _AFTER_VALUE = re.compile(r"(?<=[}\]])\s*[,;]\s*$")
 # A backslash that begins no escape, after any number of escaped backslashes.
 _BAD_ESCAPE = re.compile(r"""((?<!\\)(?:\\\\)*)\\([^"\\/bfnrtu]|u(?![0-9a-fA-F]{4}))""")
-_UNPRINTED_ESCAPE = re.compile(r"\\[abfv0-7N\n]")  # Python reads these escapes, but its `print` writes none of them
 _ESCAPED = re.compile(r"\\\\")
 _LETTER_ESCAPE = re.compile(r"\\[bfnrt]\w")
 _WORD = re.compile(r"""[^\s"]+""")
@@ -36,10 +28,6 @@ _COMMAND = re.compile(
     r"\\(?:frac|forall|beta|bar|begin|binom|bf|bot|bullet|big\w*|boldsymbol|theta|times|text\w*|tan|tau|to|top|rho|right\w*|"
     r"nu|neq|ne|nabla|neg|not|notin|ni)(?![a-z])"
 )
-_PARSE_ERRORS = (
-    FindingError, ValueError, TypeError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError,
-)  # fmt: skip
-_MAX_PYTHON_LENGTH = 1024 * 1024  # characters; Python's parser needs many times that much memory
 
 
 def repair_text(text: str) -> Iterator[Repaired]:
@@ -47,25 +35,11 @@ def repair_text(text: str) -> Iterator[Repaired]:
     for parse in _PARSERS:
         try:
             repaired = parse(text)
-        except _PARSE_ERRORS:
+        except PARSE_ERRORS:
             continue
         if repaired is not None:
             yield repaired
             return
-
-
-def parse_exactly(text: str) -> Any:
-    """As `parse_json`, but every number keeps its spelling. Raises FindingError."""
-    parse_json(text)
-    return lossless_json.DECODER.decode(text)
-
-
-def python_value(text: str) -> Any:
-    """The object or list that Python's `print` wrote as this text; None for any other text."""
-    with suppress(*_PARSE_ERRORS):
-        repaired = _parse_python(text)
-        return repaired[0] if repaired and isinstance(repaired[0], dict | list) else None
-    return None
 
 
 def _parse_without_marks(text: str) -> Repaired | None:
@@ -93,31 +67,8 @@ def _parse_unchanged(text: str) -> Repaired:
     return parse_exactly(text), []
 
 
-def _parse_python(text: str) -> Repaired | None:
-    """Reads the output of Python's `print`. What Python also accepts but never prints is refused: adjacent strings,
-    equal keys, comments, and numbers in another spelling.
-    """
-    if len(text) > _MAX_PYTHON_LENGTH or _UNPRINTED_ESCAPE.search(_ESCAPED.sub("", text)):
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # an invalid escape sequence
-        tree = ast.parse(text.strip(), mode="eval")
-    tokens = list(tokenize.generate_tokens(io.StringIO(text.strip()).readline))
-    types = [token.type for token in tokens]
-    if (tokenize.STRING, tokenize.STRING) in pairwise(types) or any(_has_equal_keys(node) for node in ast.walk(tree)):
-        return None
-    numbers = [token.string for token in tokens if token.type == tokenize.NUMBER]
-    if tokenize.COMMENT in types or any(repr(ast.literal_eval(number)) != number for number in numbers):
-        return None
-    value = ast.literal_eval(tree)
-    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # Tuples, and keys that are not strings, would change their type.
-    return (parse_exactly(written), ["python_repr"]) if json.loads(written) == value else None
-
-
-def _has_equal_keys(node: ast.AST) -> bool:
-    keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
-    return len(set(keys)) < len(keys)
+def _parse_python(text: str) -> Repaired:
+    return parse_python(text), ["python_repr"]
 
 
 def _parse_without_typos(text: str) -> Repaired:

@@ -7,15 +7,16 @@ findings without a position; the drivers here add the message's index, and `file
 from dataclasses import replace
 from typing import Any
 
-from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, ExampleCheck, Findings
+from luthier.data.check.registry import EXAMPLE_CHECKS, MESSAGE_CHECKS, Conversation, ExampleCheck, Findings
 
 # Importing registers the checks, which run in this order.
 from luthier.data.check.structure import messages, tool_calls, turns  # noqa: F401
 from luthier.data.check.structure.messages import MEANING_CODES, ROLES
 from luthier.data.examples.example import kind_of
 from luthier.data.examples.foreign_forms import rejected_key
-from luthier.data.examples.key_meanings import meaning_of, system_key_of
-from luthier.data.findings import make_finding, printable
+from luthier.data.examples.key_meanings import is_long_text, may_be_trained, meaning_of, system_key_of
+from luthier.data.findings import Finding, make_finding, printable
+from luthier.data.jsonl.exact_values import held_value
 
 _EXAMPLE_KEYS = ("messages", "tools", "functions", "parallel_tool_calls")
 _COMPLETION_KEYS = ("prompt", "completion")
@@ -30,6 +31,10 @@ def check_example(example: dict[str, Any], method: str = "supervised") -> Findin
 
     `method`: the training method, which the keys of an example do not always show.
     """
+    if isinstance(text := example.get("messages"), str) and (entries := held_value(text)) and isinstance(entries, list):
+        yield make_finding("missing_messages_list", value=text, detail="“messages”: text")
+        yield from check_example(example | {"messages": entries}, method)
+        return
     kind = kind_of(example)
     if method == "reinforcement" and kind == "chat":
         yield from _check_item(example)
@@ -75,8 +80,9 @@ def _unknown_keys(value: dict[str, Any], allowed: tuple[str, ...]) -> Findings:
             meaning = meaning_of(key, member)
             code = MEANING_CODES[meaning] if meaning else "unrecognized_key"
             is_repaired = meaning == "system" and system_key_of(value) == key
-            detail = {"loss": "example", "reasoning": "unclear", "system": "" if is_repaired else "unclear"}
-            yield make_finding(code, key=key, value=member, detail=detail.get(meaning or "", ""))
+            text = "text" if is_long_text(key, member) else ""
+            detail = {"loss": "example", "reasoning": "unclear", "system": "" if is_repaired else "unclear", None: text}
+            yield make_finding(code, key=key, value=member, detail=detail.get(meaning, ""))
 
 
 def _is_copy(member: Any, conversation: Any) -> bool:
@@ -105,14 +111,33 @@ def _check_conversation(example: dict[str, Any], checks: list[ExampleCheck]) -> 
     entries = example.get("messages")
     if not isinstance(entries, list) or not entries:
         is_text = isinstance(entries, str) and bool(entries.strip())
-        detail = "“messages”: text" if is_text else printable(", ".join(example) or "–")
+        detail = "“messages”: other text" if is_text else printable(", ".join(example) or "–")
         yield make_finding("missing_messages_list", value=entries, detail=detail)
         return
-    for index, message in enumerate(entries):
-        yield from (replace(finding, message_index=index) for finding in check_message(message))
     conversation = [(index, message) for index, message in enumerate(entries) if isinstance(message, dict)]
+    faults = [
+        replace(finding, message_index=index)
+        for index, message in enumerate(entries)
+        for finding in check_message(message)
+    ]
+    if EXAMPLE_CHECKS["assistant_messages"] in checks and any(fault.code == "loss_key" for fault in faults):
+        faults = _without_answer(faults, conversation)
+    yield from faults
     for check in checks:
         yield from check.function(example, conversation)
+
+
+def _without_answer(faults: list[Finding], conversation: Conversation) -> list[Finding]:
+    """The faults; if flags of the loss leave no answer to be learned, those on the answers say so."""
+    if any(may_be_trained(message) for _, message in conversation):
+        return faults
+    answers = {index for index, message in conversation if message.get("role") == "assistant"}
+    return [
+        replace(fault, detail="nothing trainable")
+        if fault.code == "loss_key" and not fault.detail and fault.message_index in answers
+        else fault
+        for fault in faults
+    ]
 
 
 def _check_completion(example: dict[str, Any]) -> Findings:
