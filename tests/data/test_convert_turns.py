@@ -49,17 +49,22 @@ def test_earlier_turns_are_read_by_their_keys(tmp_path: Path, question: str, ans
 
 
 @pytest.mark.parametrize("key", ["history", "历史", "turns", "chat_history"])
-@pytest.mark.parametrize("beside", [{"instruction": "And?", "output": "The Oder."}, {}])
-def test_earlier_turns_of_the_only_object_are_not_its_examples(
-    tmp_path: Path, key: str, beside: dict[str, str]
-) -> None:
+def test_earlier_turns_of_the_only_object_are_not_its_examples(tmp_path: Path, key: str) -> None:
     turns = [{"question": "Which river?", "answer": "The Elbe."}, {"question": "Where?", "answer": "In Saxony."}]
-    examples, findings = checked(tmp_path / "f", beside | {key: turns})
+    examples, findings = checked(tmp_path / "f", {"instruction": "And?", "output": "The Oder.", key: turns})
     assert len(examples) == 1
-    if key == "chat_history" or (not beside and key != "turns"):
+    if key == "chat_history":
         assert any(finding.severity == "error" for finding in findings)
     elif key != "turns":
         assert len(examples[0]["messages"]) == 6
+
+
+@pytest.mark.parametrize("key", ["history", "turns", "dialogs", "chats", "conversations", "data"])
+def test_a_list_of_complete_examples_is_read_under_any_name(tmp_path: Path, key: str) -> None:
+    messages = [{"role": "user", "content": "Which river?"}, {"role": "assistant", "content": "The Elbe."}]
+    examples, findings = checked(tmp_path / "f", {key: [{"messages": messages}] * 3})
+    assert examples == [{"messages": messages}] * 3
+    assert findings == []
 
 
 def test_a_system_prompt_beside_the_list_of_examples_is_a_warning(tmp_path: Path) -> None:

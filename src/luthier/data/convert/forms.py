@@ -90,17 +90,23 @@ def _unwrapped(form: Form) -> Form:
     if rows := _pandas_rows(value):
         rest = {key: member for key, member in value.items() if key not in _SPLIT_KEYS and key not in rows[0]}
         return Form("pandas columns", lambda: iter(rows), is_table=True, unused=rest)
-    lists = [key for key, member in value.items() if _is_list_of_examples(member) and not _names_turns(key)]
-    rest = {key: member for key, member in value.items() if key not in lists}
-    if len(lists) != 1 or has_known_names(rest, at_least=2):  # an example that has a list beside its texts
+    lists = [
+        key
+        for key, member in value.items()
+        if _is_list_of_examples(member) and ("conversation" not in key.lower() or kind_of(member[0]))
+    ]
+    if len(lists) != 1:
         return form
-    return Form(f"one object with the list {lists[0]}", lambda: iter(value[lists[0]]), unused=rest)
+    name, rest = lists[0], {key: member for key, member in value.items() if key != lists[0]}
+    if has_known_names(rest, at_least=1 if _names_turns(name) else 2):  # an example that has a list beside its texts
+        return form
+    return Form(f"one object with the list {name}", lambda: iter(value[name]), unused=rest)
 
 
 def _names_turns(key: str) -> bool:
-    """Whether a list under this key is one conversation, not many examples."""
+    """Whether a list under this key, beside a text, is the conversation before it."""
     name = key.strip().lower()
-    return name in CONVERSATIONS or any(word in name for word in ("conversation", *HISTORIES))
+    return name in CONVERSATIONS or any(word in name for word in HISTORIES)
 
 
 def _is_list_of_examples(value: Any) -> bool:
