@@ -191,6 +191,50 @@ def test_with_keys_any_host_will_do(locked: Bare) -> None:
         assert answer.status_code == 403
 
 
+def status_of(base_url: str, target: str, *headers: str) -> int:
+    """The status of a GET request with this request target, with `Host: localhost` unless another is given."""
+    address = httpx.URL(base_url)
+    head = [f"GET {target} HTTP/1.1", *(headers or ["Host: localhost"]), "Connection: close", "", ""]
+    with socket.create_connection((address.host, address.port or 80), timeout=120) as line:
+        line.sendall("\r\n".join(head).encode())
+        return int(line.recv(100).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://127.0.0.1:8000/v1/models", 200),
+        ("HTTP://LocalHost/v1/models?limit=1", 200),
+        ("https://[::1]:8000/v1/models/tiny%2Fnone", 404),
+        ("http://localhost/health", 200),
+        ("http://localhost", 200),
+        ("http://localhost?lang=zh", 200),
+        ("http://localhost/v1/files/..%2f..%2fmodels", 404),
+        ("http://evil.example/v1/models", 403),
+        ("http://evil.example:80", 403),
+        ("http://evil.example/dashboard/", 403),
+        ("http://localhost@evil.example/v1/models", 404),
+        ("http://evil.example@localhost/v1/models", 404),
+        ("http:///v1/models", 404),
+        ("http%3A//localhost/v1/models", 404),
+        ("file://localhost/v1/models", 404),
+        ("/http://localhost/v1/models", 404),
+    ],
+)
+def test_a_target_in_absolute_form(raw: httpx.Client, target: str, status: int) -> None:
+    """Clients of a forward proxy send it (RFC 9112, 3.2.2); its authority replaces the header Host."""
+    assert status_of(str(raw.base_url), target) == status
+
+
+def test_a_target_in_absolute_form_passes_every_check(raw: httpx.Client, locked: Bare) -> None:
+    base_url, target = str(raw.base_url), "http://localhost/v1/models"
+    assert status_of(base_url, target, "Host: evil.example") == 200
+    assert status_of(base_url, target, "Host: localhost", "Origin: http://localhost") == 200
+    assert status_of(base_url, target, "Host: evil.example", "Origin: http://evil.example") == 403
+    assert status_of(locked.url, target) == 401
+    assert status_of(locked.url, target, "Host: a", "Authorization: Bearer sk-first-key-0123456789") == 200
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://[::1", "file://"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_other_origins_are_refused(raw: httpx.Client, origin: str, method: str) -> None:

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from luthier.server.http.auth import INTERNAL_CALLER, authenticate
@@ -86,13 +87,176 @@ def test_a_key_with_another_body_is_refused(limited_server: Bare, scripted_engin
     assert post(limited_server, headers=idempotency_key("k" * 256)).status_code == 400
 
 
-def test_errors_and_streams_are_not_kept(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:
+def test_errors_are_not_kept(limited_server: Bare) -> None:
     assert post(limited_server, headers=idempotency_key("corrected"), temperature=9).status_code == 400
     assert post(limited_server, headers=idempotency_key("corrected")).status_code == 200
+
+
+RESPONSE = {"model": "gpt-4o-mini", "input": "Hello", "stream": True}
+STREAMS: dict[str, dict[str, Any]] = {
+    "chat/completions": {**ASKED, "stream": True, "store": True},
+    "completions": {"model": "gpt-4o-mini", "prompt": "Hello", "stream": True},
+    "responses": RESPONSE,
+    "responses in the background": {**RESPONSE, "background": True},
+}
+
+
+@contextmanager
+def streaming(server: Bare, kind: str, key: str, **params: Any) -> Iterator[httpx.Response]:
+    """The response to a request of `STREAMS`, which is read as it arrives; at the end the connection is closed."""
+    headers = {"authorization": "Bearer sk-first-0123456789", **idempotency_key(key)}
+    path, body = f"/{kind.split()[0]}", STREAMS[kind] | params
+    with server.http() as http, http.stream("POST", path, headers=headers, json=body) as answer:
+        yield answer
+
+
+def events_of(lines: Iterator[str], most: int = 10_000) -> list[str]:
+    """The data of at most so many events, up to the last one of a complete stream, after which clients stop reading."""
+    events: list[str] = []
+    for line in lines:
+        if line.startswith("data: "):
+            events.append(line.removeprefix("data: "))
+            if len(events) == most or events[-1] == "[DONE]" or '"response.completed"' in events[-1][:40]:
+                break
+    return events
+
+
+def id_of(events: list[str]) -> str:
+    first = json.loads(events[0])
+    return str(first.get("response", first)["id"])
+
+
+def stored_ids(server: Bare) -> list[str]:
+    client = server.client(api_key="sk-first-0123456789")
+    return [completion.id for completion in client.chat.completions.list(limit=100)]
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_with_the_same_key_is_sent_again(
+    limited_server: Bare, scripted_engine: ScriptedEngine, kind: str
+) -> None:
     scripted_engine.say("one", "two")
-    streams = [post(limited_server, headers=idempotency_key("stream"), stream=True).text for _ in range(2)]
-    assert streams[0] != streams[1]
-    assert len(scripted_engine.prompts) == 2
+    before = len(stored_ids(limited_server))
+    with streaming(limited_server, kind, f"stream {kind}") as first:
+        events = events_of(first.iter_lines())
+    with streaming(limited_server, kind, f"stream {kind}") as second:
+        assert events_of(second.iter_lines()) == events
+    assert len(scripted_engine.prompts) == 1
+    assert (first.headers.get("idempotent-replayed"), second.headers["idempotent-replayed"]) == (None, "true")
+    assert second.headers["content-type"] == first.headers["content-type"]
+    assert len(stored_ids(limited_server)) == before + (kind == "chat/completions")
+    with streaming(limited_server, kind, f"stream {kind}", temperature=0.5) as other:
+        assert other.status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["chat/completions", "responses"])
+def test_a_stream_that_broke_off_is_generated_again_under_its_id(
+    limited_server: Bare, scripted_engine: ScriptedEngine, kind: str
+) -> None:
+    scripted_engine.say("a", endless=True, pause_s=0.01)
+    with streaming(limited_server, kind, f"broken {kind}") as broken:
+        lines = broken.iter_lines()  # which closes the connection at its end
+        first = events_of(lines, most=4)
+        with streaming(limited_server, kind, f"broken {kind}") as answer:
+            assert answer.status_code == 409
+    until(lambda: scripted_engine.under_way == 0)
+    scripted_engine.say("whole")
+    whole: list[str] = []
+
+    def repeat() -> bool:  # status 409 until the server has noticed the disconnect
+        with streaming(limited_server, kind, f"broken {kind}") as answer:
+            whole.extend(events_of(answer.iter_lines()))
+            return answer.status_code == 200 and "idempotent-replayed" not in answer.headers
+
+    until(repeat)
+    assert (id_of(whole), len(scripted_engine.prompts)) == (id_of(first), 1)
+
+
+def test_a_stream_that_ended_with_an_error_is_generated_again_under_its_id(
+    limited_server: Bare, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    scripted_engine.say("one", "two")
+    with monkeypatch.context() as patch:
+        patch.setattr("luthier.server.routes.chat_completions.router.store_completion", fail)
+        with streaming(limited_server, "chat/completions", "failed") as failed:
+            events = events_of(failed.iter_lines())
+    assert "error" in json.loads(events[-1])
+    with streaming(limited_server, "chat/completions", "failed") as answer:
+        whole = events_of(answer.iter_lines())
+    assert (id_of(whole), whole[-1]) == (id_of(events), "[DONE]")
+    assert stored_ids(limited_server).count(id_of(whole)) == 1
+
+
+def test_a_stream_in_the_background_that_broke_off_is_followed(
+    limited_server: Bare, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its generation goes on; it is not begun a second time, whether it is still running or has ended."""
+    monkeypatch.setattr("luthier.server.middleware.idempotency.MAX_RESPONSE_BYTES", 0)
+    kind = "responses in the background"
+    scripted_engine.say("good day")
+    scripted_engine.may_go_on.clear()
+    with streaming(limited_server, kind, "followed") as broken:
+        first = events_of(broken.iter_lines(), most=3)
+
+    def followed() -> list[str]:
+        with streaming(limited_server, kind, "followed") as answer:
+            if answer.status_code == 200:
+                scripted_engine.may_go_on.set()
+            return events_of(answer.iter_lines())
+
+    streams: list[list[str]] = []
+    until(lambda: streams.append(followed()) or streams[-1])  # status 409 until the server has noticed the disconnect
+    whole, stored = streams[-1], followed()
+    assert whole[:3] == first
+    assert [json.loads(event) for event in stored] == [json.loads(event) for event in whole]
+    assert len(scripted_engine.prompts) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "is_stored"),
+    [
+        (['data: {"a": 1}\r\n\r\n', "data: [DONE]\r\n", "\r\n"], True),
+        (['data: {"a": 1}\n\ndata: [DONE]\n\n'], True),
+        (['event: response.incomplete\ndata: {"type": "response.incomplete"}\n\n'], True),
+        (['event: response.failed\ndata: {"type": "response.failed"}\n\n'], False),
+        (['data: {"content": "data: [DONE]"}\n\n'], False),
+        (['data: {"a": 1}\n\n'], False),
+    ],
+)
+def test_streams_that_are_complete_are_stored(tmp_path: Path, parts: list[str], is_stored: bool) -> None:
+    store, served = Store(tmp_path), []
+
+    async def answer(request: Request) -> StreamingResponse:
+        served.append(request)
+        return StreamingResponse(iter(parts), media_type="text/event-stream")
+
+    app = Idempotency(Starlette(routes=[Route("/", answer, methods=["POST"])]), store)
+
+    async def send_twice() -> list[str]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            return [(await client.post("/", json={}, headers=idempotency_key("k"))).text for _ in range(2)]
+
+    first, second = asyncio.run(send_twice())
+    assert (first, len(served)) == ("".join(parts), 1 if is_stored else 2)
+    assert first.split() == second.split()
+    assert not is_stored or second.endswith("\n\n")
+    store.close()
+
+
+def test_what_is_too_large_to_store_is_created_once(
+    limited_server: Bare, scripted_engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.server.middleware.idempotency.MAX_RESPONSE_BYTES", 10)
+    scripted_engine.say("one", "two")
+    before = len(stored_ids(limited_server))
+    for stream in (True, False):
+        params = {"stream": stream, "store": True, "headers": idempotency_key(f"large {stream}")}
+        for _ in range(2):
+            assert "idempotent-replayed" not in post(limited_server, **params).headers
+    assert (len(scripted_engine.prompts), len(stored_ids(limited_server))) == (4, before + 2)
 
 
 def test_what_is_under_way_is_not_begun_twice(limited_server: Bare, scripted_engine: ScriptedEngine) -> None:

@@ -12,6 +12,7 @@ from luthier.catalogue import Catalogue
 from luthier.server.background.loopback_client import LoopbackClient
 from luthier.server.http import errors, openapi
 from luthier.server.http.key_ring import KeyRing
+from luthier.server.middleware.absolute_target import AbsoluteTarget
 from luthier.server.middleware.access_control import AccessControl
 from luthier.server.middleware.audit import Audit
 from luthier.server.middleware.idempotency import Idempotency
@@ -135,6 +136,7 @@ def _add_middleware(app: FastAPI, settings: Settings, store: Store, keys: KeyRin
     app.add_middleware(RequestMetrics, registry=app.state.registry)
     if settings.log_requests:
         app.add_middleware(RequestLog)
+    app.add_middleware(AbsoluteTarget)
 
 
 async def _health() -> dict[str, str]:

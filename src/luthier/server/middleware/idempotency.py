@@ -1,10 +1,12 @@
 """`Idempotency-Key`: a POST repeated with the same key and the same body gets the stored response of the first one.
 
-Uploads are exempt. Only successful, complete responses are stored, not streams or errors: retrying after an error is
-the purpose of the key.
+Uploads are exempt. Only successful, complete responses are stored, not errors or streams that end early: retrying after
+an error is the purpose of the key. A request whose response is not stored, although it may have created something,
+creates the same objects when it is repeated.
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +23,8 @@ from luthier.store.request_ids import seeded
 from luthier.types.errors import BadRequestError, ConflictError
 
 _MAX_KEY_CHARACTERS = 255
+# The data of the last event of a stream that is complete, of completions and of responses.
+_END = re.compile(rb'data: ?(\[DONE\]|\{"type": ?"response\.(completed|incomplete)")')
 
 
 class Idempotency:
@@ -61,7 +65,7 @@ class Idempotency:
         async def store(response: StoredResponse | None, status: int) -> None:
             if response:
                 await run_in_threadpool(self._responses.save, key, response)
-            elif status < 500:  # nothing was created; after an unexpected error, something may have been
+            elif 300 <= status < 500:  # nothing was created; otherwise something may have been
                 await run_in_threadpool(self._responses.release, key)
             self._in_progress.discard(key)
 
@@ -73,8 +77,9 @@ class _ResponseRecorder:
     """Forwards a response and records it.
 
     `on_complete` is called before the last bytes are sent, with the response, or None for one that cannot be stored,
-    and its status. The head of a response that is to be stored is sent with its first bytes: if it has one part and
-    cannot be stored because the database does not answer, the client gets that error.
+    and its status. The last bytes of a stream are its last event, since clients may close the connection after it. The
+    head of another response that is to be stored is sent with its first bytes: if it has one part and cannot be stored
+    because the database does not answer, the client gets that error.
     """
 
     def __init__(
@@ -83,31 +88,46 @@ class _ResponseRecorder:
         self._send, self._request_digest, self._on_complete = send, request_digest, on_complete
         self._start: Message | None = None
         self._status, self._headers, self._body = 0, Headers(), bytearray()
+        self._is_recorded = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status, self._headers = message["status"], Headers(raw=message["headers"])
-            if self._storable:
+            if self._storable and not self._is_stream:
                 self._start = message
                 return
-        elif message["type"] == "http.response.body":
-            if self._storable:
-                self._body += message.get("body", b"")
-            if not message.get("more_body", False):
-                await self._on_complete(self._response() if self._storable else None, self._status)
+        elif message["type"] == "http.response.body" and not self._is_recorded:
+            await self._record(message.get("body", b""), is_last=not message.get("more_body", False))
         if self._start:
             await self._send(self._start)
             self._start = None
         await self._send(message)
 
+    async def _record(self, part: bytes, is_last: bool) -> None:
+        if self._storable:
+            self._body += part
+        is_complete = _ends_stream(part) if self._is_stream else is_last
+        if is_complete or is_last:
+            self._is_recorded = True
+            await self._on_complete(self._response() if is_complete and self._storable else None, self._status)
+
+    @property
+    def _is_stream(self) -> bool:
+        return self._headers.get("content-type", "").startswith("text/event-stream")
+
     @property
     def _storable(self) -> bool:
-        streamed = self._headers.get("content-type", "").startswith("text/event-stream")
-        return 200 <= self._status < 300 and not streamed and len(self._body) <= MAX_RESPONSE_BYTES
+        return 200 <= self._status < 300 and len(self._body) <= MAX_RESPONSE_BYTES
 
     def _response(self) -> StoredResponse:
         headers = {name: value for name, value in self._headers.items() if not name.startswith("x-ratelimit")}
-        return StoredResponse(self._request_digest, self._status, headers, bytes(self._body))
+        body = self._body.rstrip() + b"\n\n" if self._is_stream else self._body
+        return StoredResponse(self._request_digest, self._status, headers, bytes(body))
+
+
+def _ends_stream(part: bytes) -> bool:
+    """Whether a part of a stream, of complete lines, ends with the last event of a complete stream."""
+    return _END.match(part.rstrip().rpartition(b"\n")[2]) is not None
 
 
 def _idempotency_key(scope: Scope) -> str | None:

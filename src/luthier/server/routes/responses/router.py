@@ -73,8 +73,7 @@ async def create(request: Request, state: StateDep) -> Response:
     prepared = await run_in_threadpool(prepare, state, model, body)
     headers = served_by(target, model)
     if body.background:
-        log = await run.start(state, prepared)
-        return run.followed(log, 0, headers) if body.stream else JSONResponse(prepared.events.response, headers=headers)
+        return await run.in_background(state, prepared, bool(body.stream), headers)
     if body.stream:
         return run.streamed(state, prepared, headers)
     return JSONResponse(await cancel_on_disconnect(request, run.complete(state, prepared)), headers=headers)
@@ -155,7 +154,7 @@ async def retrieve(
     log = state.app.background.get(response_id)
     if log is not None:
         return run.followed(log, starting_after + 1, {})
-    return run.replay(state, response_id, starting_after + 1)
+    return run.replay(state, response_id, starting_after + 1, {})
 
 
 @router.delete("/{response_id}")

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DBAPIError
 from starlette.concurrency import run_in_threadpool
 
@@ -16,9 +17,10 @@ from luthier.server.routes.responses.events import Event, replayed
 from luthier.server.routes.responses.prepare import PreparedResponse
 from luthier.server.state import State
 from luthier.store.outages import is_outage
+from luthier.store.request_ids import is_seeded
 from luthier.store.responses import StoredResponse
 from luthier.types.common import now
-from luthier.types.errors import RateLimitError
+from luthier.types.errors import NotFoundError, RateLimitError
 from luthier.types.json_lines import json_line
 from luthier.types.responses import FINAL, InputTokensDetails, ResponseUsage
 
@@ -61,6 +63,30 @@ async def _stream(state: State, prepared: PreparedResponse, running: RunningRequ
         for event in events.fail(_error_body(error)):
             yield _sent(event)
     yield _sent(events.ended())
+
+
+async def in_background(state: State, prepared: PreparedResponse, stream: bool, headers: dict[str, str]) -> Response:
+    """Start generating, unless a repeated request already has; return the response, or stream its events.
+
+    Raises RateLimitError.
+    """
+    response_id = prepared.events.response["id"]
+    log = state.app.background.get(response_id)
+    if log is None and is_seeded():
+        ended = await run_in_threadpool(_find_ended, state, response_id)
+        if ended:
+            return replay(state, response_id, 0, headers) if stream else JSONResponse(ended.response, headers=headers)
+    log = log or await start(state, prepared)
+    return followed(log, 0, headers) if stream else JSONResponse(prepared.events.response, headers=headers)
+
+
+def _find_ended(state: State, response_id: str) -> StoredResponse | None:
+    """The stored response, if it has ended without an error."""
+    try:
+        stored = state.store.responses.retrieve(response_id)
+    except NotFoundError:
+        return None
+    return stored if stored.response["status"] in FINAL and stored.response["status"] != "failed" else None
 
 
 async def start(state: State, prepared: PreparedResponse) -> EventLog:
@@ -189,7 +215,7 @@ def followed(log: EventLog, start: int, headers: dict[str, str]) -> EventStream:
     return EventStream(lines(), headers, lambda: None)
 
 
-def replay(state: State, response_id: str, start: int) -> EventStream:
+def replay(state: State, response_id: str, start: int, headers: dict[str, str]) -> EventStream:
     """Stream the events of a response that is not generated here, waiting for one that another server generates."""
 
     async def lines() -> AsyncIterator[str]:
@@ -201,7 +227,7 @@ def replay(state: State, response_id: str, start: int) -> EventStream:
             if event["sequence_number"] >= start:
                 yield _sent(event)
 
-    return EventStream(lines(), {}, lambda: None)
+    return EventStream(lines(), headers, lambda: None)
 
 
 def _error_body(error: Exception) -> dict[str, str]:
