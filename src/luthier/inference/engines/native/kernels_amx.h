@@ -125,7 +125,7 @@ struct AmxBf16 : Bf16Layout {
     static void multiply_few(const Term<T, Right>& first, const TermOfRows<T, Factors>* more, int count, float* c) {
         __m512 sums[R][N / 16] = {};
         add_term_of_few(sums, first);
-        for (int index = 0; index < count; index++) add_term_of_few(sums, (const Term<T, Tiles>&)more[index]);
+        for (int index = 0; index < count; index++) add_term_of_few(sums, more[index]);
         for (int r = 0; r < R; r++)
             for (int64_t n = 0; n < N; n += 16) _mm512_storeu_ps(c + r * N + n, sums[r][n / 16]);
     }
