@@ -57,7 +57,7 @@ def parse_python(text: str) -> Any:
     types = [token.type for token in tokens]
     if (tokenize.STRING, tokenize.STRING) in pairwise(types) or any(_has_equal_keys(node) for node in ast.walk(tree)):
         raise ValueError("adjacent strings or equal keys")
-    numbers = [token.string for token in tokens if token.type == tokenize.NUMBER]
+    numbers = {token.string for token in tokens if token.type == tokenize.NUMBER}
     if tokenize.COMMENT in types or any(repr(ast.literal_eval(number)) != number for number in numbers):
         raise ValueError("a comment, or a number in another spelling")
     value = ast.literal_eval(tree)
